@@ -1,0 +1,19 @@
+"""Files as a handler sees them: ids in, local paths out."""
+
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+
+class FileNotAvailable(Exception):
+    """The file does not exist, has expired or belongs to another app."""
+
+
+class Files(Protocol):
+    """The files of the job's own app."""
+
+    def path(self, file_id: UUID) -> Path:
+        """A local, read-only path to the file's content. Raises `FileNotAvailable`."""
+
+    def save(self, name: str, content_type: str, source: Path) -> UUID:
+        """Keep the content of `source` as a new file of the job's app and return its id."""
