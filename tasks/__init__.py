@@ -7,7 +7,7 @@ endings below; any other exception means *try again later*.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -116,7 +116,7 @@ class Context(Protocol):
         """Add a child job, written in the transaction that records this attempt's success, or not at all."""
 
 
-type Perform = Callable[[Any, Context], Mapping[str, Any] | None]
+Perform: TypeAlias = Callable[[Any, Context], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
