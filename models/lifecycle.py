@@ -1,0 +1,375 @@
+"""Every transition of a job, and nothing else that writes a job's state.
+
+Each function is one guarded statement: it names the states it may leave, Postgres's clock is the only clock, and a row
+that does not come back was no longer there to take. Callers never read first. Whatever the timeline cannot derive from
+the job and its attempts is stored as an event by the same statement.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Row, TextClause, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlalchemy.orm import Session
+from sqlalchemy.types import Integer
+
+from models.attempt import Outcome
+from models.job import State
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be: validated params and where they go. Times carry a zone; a missing `run_at` means now."""
+
+    kind: str
+    params: Mapping[str, Any]
+    queue: str
+    max_attempts: int
+    priority: int = 0
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
+    deadline_at: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    unique_key: str | None = None
+    on_conflict: Literal["reject", "return_existing", "replace"] = "reject"
+    parent_id: UUID | None = None
+    traceparent: str | None = None
+
+
+class Inserted(NamedTuple):
+    """What Postgres made of a `NewJob`; `ordinal` is its place in the input, from 0."""
+
+    ordinal: int
+    id: UUID
+    state: State
+    run_at: datetime
+    created_at: datetime
+
+
+class Hint(NamedTuple):
+    """What a message says of a job: its id, and the dispatch that the message belongs to."""
+
+    id: UUID
+    epoch: int
+
+
+class Claim(NamedTuple):
+    """A job in the hands of one attempt."""
+
+    id: UUID
+    app_id: UUID
+    kind: str
+    params: dict[str, Any]
+    attempt: int
+    max_attempts: int
+    token: UUID
+    checkpoint: dict[str, Any] | None
+    deadline_in: timedelta | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one attempt ended and where its job goes. `delay` is seconds from the moment it is recorded."""
+
+    id: UUID
+    token: UUID
+    outcome: Outcome
+    state: State
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    traceback: str | None = None
+    delay: float = 0
+    spent: bool = True
+
+
+def _sql(statement: str, **types: Any) -> TextClause:
+    return text(statement).bindparams(*(bindparam(name, type_=kind) for name, kind in types.items()))
+
+
+_UUIDS = ARRAY(PgUuid(as_uuid=True))
+
+_INSERT = _sql(
+    """
+    WITH given AS MATERIALIZED (
+        SELECT ordinality - 1 AS ordinal, uuidv7() AS id, r.*, greatest(r.run_at, now()) AS due
+        FROM ROWS FROM (jsonb_to_recordset(:jobs) AS (
+            kind text, params jsonb, queue text, max_attempts int, priority smallint, run_at timestamptz,
+            expires_at timestamptz, deadline_at timestamptz, labels jsonb, unique_key text, parent_id uuid,
+            traceparent text)) WITH ORDINALITY AS r
+    ), inserted AS (
+        INSERT INTO jobs (id, app_id, kind, params, queue, max_attempts, priority, run_at, expires_at, deadline_at,
+                          labels, unique_key, parent_id, traceparent, state)
+        SELECT id, :app_id, kind, params, queue, max_attempts, priority, due, expires_at, deadline_at,
+               labels, unique_key, parent_id, traceparent, CASE WHEN due > now() THEN 'scheduled' ELSE 'ready' END
+        FROM given ORDER BY ordinal
+        ON CONFLICT (app_id, unique_key)
+            WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'ready', 'dispatched', 'running')
+            DO NOTHING
+        RETURNING id, state, run_at, created_at
+    )
+    SELECT given.ordinal, inserted.id, inserted.state, inserted.run_at, inserted.created_at
+    FROM inserted JOIN given USING (id) ORDER BY given.ordinal
+    """,
+    jobs=JSONB,
+)
+
+
+def insert(session: Session, app_id: UUID, jobs: Sequence[NewJob]) -> list[Inserted]:
+    """Accept jobs: `scheduled` when due later, else `ready`. A live holder of the same `unique_key` keeps one out."""
+    rows = session.execute(_INSERT, {"app_id": app_id, "jobs": [asdict(job) for job in jobs]})
+    return [Inserted(row.ordinal, row.id, State(row.state), row.run_at, row.created_at) for row in rows]
+
+
+_STAGE = _sql(
+    """
+    UPDATE jobs SET state = 'ready'
+    WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND state = 'scheduled' AND run_at <= now()
+                 ORDER BY run_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+      AND state = 'scheduled'
+    """
+)
+
+
+def stage(session: Session, queue: str, limit: int) -> int:
+    """scheduled → ready for what is due. Returns how many."""
+    return _count(session, _STAGE, queue=queue, limit=limit)
+
+
+_DISPATCH = _sql(
+    """
+    UPDATE jobs SET state = 'dispatched', epoch = epoch + 1, lease_expires_at = now() + :lease
+    WHERE id = ANY(:ids) AND state = 'ready'
+    RETURNING id, epoch
+    """,
+    ids=_UUIDS,
+)
+
+
+def dispatch(session: Session, ids: Sequence[UUID], lease: timedelta) -> dict[UUID, Hint]:
+    """ready → dispatched. A job that was cancelled meanwhile is missing from the answer."""
+    rows = session.execute(_DISPATCH, {"ids": list(ids), "lease": lease})
+    return {row.id: Hint(row.id, row.epoch) for row in rows}
+
+
+_WITHDRAW = _sql(
+    """
+    UPDATE jobs SET state = 'ready', lease_expires_at = NULL
+    FROM unnest(:ids, :epochs) AS hint (id, epoch)
+    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state = 'dispatched'
+    """,
+    ids=_UUIDS,
+    epochs=ARRAY(Integer),
+)
+
+
+def withdraw(session: Session, hints: Sequence[Hint]) -> int:
+    """dispatched → ready, after a publish that failed. Should the message exist after all, its epoch is void."""
+    return _count(session, _WITHDRAW, ids=[h.id for h in hints], epochs=[h.epoch for h in hints])
+
+
+_CLAIM = _sql(
+    """
+    UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_token = uuidv7(), worker = :worker,
+        lease_expires_at = now() + :lease, started_at = now(), seq = seq + 1, claimed_seq = seq + 1, progress = NULL
+    FROM unnest(:ids, :epochs) AS hint (id, epoch)
+    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state = 'dispatched'
+      AND jobs.cancel_requested_at IS NULL
+      AND coalesce(least(jobs.expires_at, jobs.deadline_at) > now(), true)
+    RETURNING jobs.id, app_id, kind, params, attempt, max_attempts, lease_token AS token, checkpoint,
+        deadline_at - now() AS deadline_in, traceparent
+    """,
+    ids=_UUIDS,
+    epochs=ARRAY(Integer),
+)
+
+
+def claim(session: Session, hints: Sequence[Hint], worker: str, lease: timedelta) -> list[Claim]:
+    """dispatched → running, in the order of the hints. The only permission to run; void hints are left out."""
+    ids, epochs = [h.id for h in hints], [h.epoch for h in hints]
+    rows = session.execute(_CLAIM, {"ids": ids, "epochs": epochs, "worker": worker, "lease": lease})
+    claims = {row.id: Claim(*row) for row in rows}
+    return [claims[job_id] for job_id in dict.fromkeys(ids) if job_id in claims]
+
+
+_RECORD = _sql(
+    """
+    WITH ending AS (
+        SELECT * FROM jsonb_to_recordset(:endings) AS e (
+            id uuid, token uuid, outcome text, state text, result jsonb, error jsonb, traceback text, delay float8,
+            spent boolean)
+    ), final AS (
+        SELECT ending.*,
+            CASE WHEN jobs.cancel_requested_at IS NOT NULL AND ending.state IN ('scheduled', 'ready')
+                 THEN 'cancelled' ELSE ending.state END AS goes_to
+        FROM ending JOIN jobs ON jobs.id = ending.id
+    ), recorded AS (
+        UPDATE jobs SET state = goes_to, result = final.result, error = final.error, seq = seq + 1,
+            attempt = attempt - CASE WHEN spent THEN 0 ELSE 1 END,
+            run_at = CASE WHEN goes_to IN ('scheduled', 'ready') THEN now() + make_interval(secs => delay)
+                          ELSE run_at END,
+            finished_at = CASE WHEN goes_to IN ('scheduled', 'ready') THEN NULL ELSE now() END,
+            lease_token = NULL, lease_expires_at = NULL
+        FROM final
+        WHERE jobs.id = final.id AND jobs.lease_token = final.token AND jobs.state = 'running'
+        RETURNING jobs.id, final.token, OLD.attempt AS number, worker, started_at, claimed_seq, seq,
+            final.outcome, final.error, final.traceback, goes_to, run_at
+    )
+    INSERT INTO attempts (job_id, id, number, worker, started_at, finished_at, started_seq, finished_seq, outcome,
+                          error, traceback, next_at)
+    SELECT id, token, number, worker, started_at, now(), claimed_seq, seq, outcome, error, traceback,
+           CASE WHEN goes_to IN ('scheduled', 'ready') THEN run_at END
+    FROM recorded
+    RETURNING job_id
+    """,
+    endings=JSONB,
+)
+
+
+def record(session: Session, endings: Sequence[Ending]) -> set[UUID]:
+    """running → wherever each ending says, with its attempt's row. Returns the jobs that were still ours.
+
+    An attempt whose lease was taken changes nothing. A job that is to be tried again although someone asked to cancel
+    it is cancelled instead.
+    """
+    rows = session.execute(_RECORD, {"endings": [asdict(ending) for ending in endings]})
+    return set(rows.scalars())
+
+
+_RESCUE = _sql(
+    """
+    WITH vanished AS (
+        SELECT id FROM jobs
+        WHERE queue = :queue AND state = 'running' AND lease_expires_at < now()
+        ORDER BY lease_expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ), rescued AS (
+        UPDATE jobs SET
+            lost = lost + 1, attempt = attempt - 1, seq = seq + 1, lease_token = NULL, lease_expires_at = NULL,
+            state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                         WHEN lost + 1 >= :max_lost THEN 'failed' ELSE 'scheduled' END,
+            error = jsonb_build_object('code', 'worker_lost', 'message', 'the worker vanished while it had this job',
+                                       'retryable', lost + 1 < :max_lost, 'attempt', attempt),
+            finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR lost + 1 >= :max_lost THEN now() END,
+            run_at = now() + make_interval(secs => least(power(2, lost) - 1, 60))
+        WHERE id IN (SELECT id FROM vanished) AND state = 'running' AND lease_expires_at < now()
+        RETURNING id, OLD.lease_token AS token, OLD.attempt AS number, worker, started_at, claimed_seq, seq, error,
+            state, run_at
+    )
+    INSERT INTO attempts (job_id, id, number, worker, started_at, finished_at, started_seq, finished_seq, outcome,
+                          error, next_at)
+    SELECT id, token, number, worker, started_at, now(), claimed_seq, seq, 'lost', error,
+           CASE WHEN state = 'scheduled' THEN run_at END
+    FROM rescued
+    RETURNING job_id
+    """
+)
+
+
+def rescue(session: Session, queue: str, max_lost: int, limit: int) -> list[UUID]:
+    """running → scheduled (or failed, or cancelled) for jobs whose worker let the lease run out.
+
+    Counted as `lost`, apart from attempts: a dying machine must not use up the attempts of healthy jobs, and a job that
+    kills its workers is found by its own count.
+    """
+    return list(session.execute(_RESCUE, {"queue": queue, "max_lost": max_lost, "limit": limit}).scalars())
+
+
+_LOSE_MESSAGES = _sql(
+    """
+    WITH lost AS (
+        UPDATE jobs SET state = 'ready', lease_expires_at = NULL, seq = seq + 1
+        WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND state = 'dispatched'
+                       AND lease_expires_at < now() + :early LIMIT :limit FOR UPDATE SKIP LOCKED)
+          AND state = 'dispatched' AND lease_expires_at < now() + :early
+        RETURNING id, seq
+    )
+    INSERT INTO events (job_id, seq, type) SELECT id, seq, 'message_lost' FROM lost
+    """
+)
+
+
+def lose_messages(session: Session, queue: str, limit: int, early: timedelta = timedelta(0)) -> int:
+    """dispatched → ready for messages that nobody claimed in time, or would have `early` from now."""
+    return _count(session, _LOSE_MESSAGES, queue=queue, limit=limit, early=early)
+
+
+_EXPIRE = _sql(
+    """
+    WITH late AS (
+        UPDATE jobs SET state = 'expired', finished_at = now(), lease_expires_at = NULL, seq = seq + 1,
+            error = jsonb_build_object(
+                'code', CASE WHEN deadline_at <= now() THEN 'deadline_exceeded' ELSE 'expired' END,
+                'message', 'the job was not started in time', 'retryable', false, 'attempt', attempt)
+        WHERE id IN (SELECT id FROM jobs
+                     WHERE queue = :queue AND state IN ('scheduled', 'ready', 'dispatched')
+                       AND (expires_at IS NOT NULL OR deadline_at IS NOT NULL)
+                       AND least(expires_at, deadline_at) <= now()
+                     LIMIT :limit FOR UPDATE SKIP LOCKED)
+          AND state IN ('scheduled', 'ready', 'dispatched')
+        RETURNING id, seq
+    )
+    INSERT INTO events (job_id, seq, type) SELECT id, seq, 'expired' FROM late RETURNING job_id
+    """
+)
+
+
+def expire(session: Session, queue: str, limit: int) -> list[UUID]:
+    """scheduled, ready, dispatched → expired for what is too late to start. Returns the jobs."""
+    return list(session.execute(_EXPIRE, {"queue": queue, "limit": limit}).scalars())
+
+
+_CANCEL = _sql(
+    """
+    WITH asked AS (
+        UPDATE jobs SET seq = seq + 1, cancel_requested_at = now(),
+            state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+            finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
+            lease_expires_at = CASE WHEN state = 'running' THEN lease_expires_at END
+        WHERE id = :id AND app_id = :app_id AND state IN ('scheduled', 'ready', 'dispatched', 'running')
+          AND cancel_requested_at IS NULL
+        RETURNING id, seq, state
+    ), noted AS (
+        INSERT INTO events (job_id, seq, type)
+        SELECT id, seq, CASE WHEN state = 'running' THEN 'cancel_requested' ELSE 'cancelled' END FROM asked
+    )
+    SELECT state FROM asked
+    """
+)
+
+
+def cancel(session: Session, app_id: UUID, job_id: UUID) -> State | None:
+    """scheduled, ready, dispatched → cancelled; a running job is asked to stop. None: nothing to cancel there."""
+    state = session.execute(_CANCEL, {"id": job_id, "app_id": app_id}).scalar()
+    return None if state is None else State(state)
+
+
+_RETRY = _sql(
+    """
+    WITH retried AS (
+        UPDATE jobs SET state = 'ready', run_at = now(), attempt = 0, lost = 0, result = NULL, error = NULL,
+            finished_at = NULL, cancel_requested_at = NULL, expires_at = NULL, deadline_at = NULL, seq = seq + 1
+        WHERE id = :id AND app_id = :app_id AND state IN ('failed', 'cancelled', 'expired', 'parked')
+        RETURNING id, seq, queue
+    ), noted AS (
+        INSERT INTO events (job_id, seq, type) SELECT id, seq, 'retried' FROM retried
+    )
+    SELECT queue FROM retried
+    """
+)
+
+
+def retry(session: Session, app_id: UUID, job_id: UUID) -> str | None:
+    """failed, cancelled, expired, parked → ready, with all attempts anew and no time limits that have passed.
+
+    Returns the job's queue; None: nothing to retry there.
+    """
+    return session.execute(_RETRY, {"id": job_id, "app_id": app_id}).scalar()
+
+
+def _count(session: Session, statement: TextClause, **values: Any) -> int:
+    rows: Row[Any] | Any = session.execute(statement, values)
+    return int(rows.rowcount)
