@@ -17,7 +17,7 @@ class PortTaken(CannotRun):
 
     def __init__(self, port: int) -> None:
         super().__init__(
-            f"Port {port} on {LOOPBACK} is taken: stop the program that listens there, or choose another port."
+            f"Port {port} on {LOOPBACK} is taken: stop the program that listens there or choose another port."
         )
         self.port = port
 

@@ -40,8 +40,8 @@ def spawn(  # noqa: PLR0913 -- each is a fact about the process that only its ca
 ) -> subprocess.Popen[bytes]:
     """Start the command in a session of its own, its output appended to the log.
 
-    Its own session keeps a Ctrl-C at the terminal from reaching it, so that everything stops in our order. Linux
-    ties a process to the *thread* that started it: call from a thread that lasts, the main one.
+    Its own session keeps a Ctrl-C at the terminal from reaching it, so that everything stops in our order.
+    Linux ties a process to the *thread* that started it: call from a thread that lasts, the main one.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -107,19 +107,14 @@ def wait_until(condition: Callable[[], bool], deadline: float) -> bool:
 
 
 def await_start(
-    name: str,
-    process: subprocess.Popen[bytes],
-    ready: Callable[[], bool],
-    log: Path,
-    written_from: int,
-    deadline: float,
+    process: subprocess.Popen[bytes], ready: Callable[[], bool], deadline: float, log: Path, written_from: int
 ) -> None:
     """Return once the process is ready; one that ends or takes too long is `StartFailed`."""
     wait_until(lambda: process.poll() is not None or ready(), deadline)
     if process.poll() is None and ready():
         return
     end(process, signal.SIGKILL, deadline)
-    raise StartFailed(name, log, read_from(log, written_from))
+    raise StartFailed(log.stem, log, read_from(log, written_from))
 
 
 def read_from(log: Path, position: int) -> str:

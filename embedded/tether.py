@@ -1,8 +1,8 @@
 """Become another program that is told to stop when its starter dies, as another user if one is named.
 
-Run by path, so that it starts in milliseconds: `tether.py STARTER SIGNAL ACCOUNT COMMAND...`, where ACCOUNT is a
-user name or "-". The program keeps this process's id. Only Linux can tie a process to its starter; elsewhere the
-next start finds what was left over and ends it.
+Run by path, so that it starts in milliseconds: `tether.py STARTER SIGNAL ACCOUNT COMMAND...`, where ACCOUNT
+is a user name or "-". The program keeps this process's id. Only Linux can tie a process to its starter;
+elsewhere the next start finds what was left over and ends it.
 """
 
 import ctypes
@@ -49,8 +49,8 @@ def become(account: str, libc: ctypes.CDLL, program: str) -> None:
 def keep_reach(libc: ctypes.CDLL) -> None:
     """Keep root's right to pass through closed folders, and nothing else of root's.
 
-    A checkout in root's home is closed to every other account, and opening that folder to everybody would be a
-    poor trade for a development server.
+    A checkout in root's home is closed to every other account, and opening that folder to everybody would be
+    a poor trade for a development server.
     """
     capability = CAP_DAC_READ_SEARCH if has_permitted(libc, CAP_DAC_READ_SEARCH) else CAP_DAC_OVERRIDE
     mask = 1 << capability

@@ -21,10 +21,12 @@ STOP_DEADLINE = 10.0
 class Valkey:
     """One server over one folder; a context manager that starts and stops it."""
 
-    def __init__(self, data_dir: Path, port: int | None = None, password: str | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, port: int | None = None, password: str | None = None, log: Path | None = None
+    ) -> None:
         """Nothing runs yet. Without a port a free one is chosen at the first start, and kept from then on."""
         self.data_dir = data_dir.resolve()
-        self.log = self.data_dir / "valkey.log"
+        self.log = log.resolve() if log else self.data_dir / "valkey.log"
         self.port = port
         self.password = password
         self._lock = FolderLock(self.data_dir)
@@ -109,9 +111,12 @@ class Valkey:
         written_from = self.log.stat().st_size
         process = spawn([str(get_binary_path()), str(self._configuration)], log=self.log, cwd=self.data_dir)
         await_start(
-            "Valkey", process, lambda: "Ready to accept connections" in read_from(self.log, written_from),
-            self.log, written_from, START_DEADLINE,
-        )  # fmt: skip
+            process,
+            lambda: "Ready to accept connections" in read_from(self.log, written_from),
+            START_DEADLINE,
+            self.log,
+            written_from,
+        )
         return process
 
     def _configure(self, port: int) -> None:
