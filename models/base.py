@@ -1,5 +1,7 @@
 """What all tables share: naming conventions, column types and Postgres's clock."""
 
+import os
+import time
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -31,3 +33,11 @@ class Base(DeclarativeBase):
 NewId = Annotated[UUID, mapped_column(primary_key=True, server_default=text("uuidv7()"))]
 """A primary key in the order of creation, drawn by Postgres (18 or later)."""
 CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562) for a row whose id must be known before Postgres sees it."""
+    milliseconds, chance = time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10))
+    high = milliseconds << 16 | 0x7000 | chance >> 68
+    low = 0x8000_0000_0000_0000 | chance & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=high << 64 | low)

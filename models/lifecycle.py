@@ -38,6 +38,8 @@ class NewJob:
     on_conflict: Literal["reject", "return_existing", "replace"] = "reject"
     parent_id: UUID | None = None
     traceparent: str | None = None
+    id: UUID | None = None
+    """Drawn by Postgres unless it had to be known before."""
 
 
 class Inserted(NamedTuple):
@@ -96,9 +98,9 @@ _UUIDS = ARRAY(PgUuid(as_uuid=True))
 _INSERT = _sql(
     """
     WITH given AS MATERIALIZED (
-        SELECT ordinality - 1 AS ordinal, uuidv7() AS id, r.*, greatest(r.run_at, now()) AS due
+        SELECT ordinality - 1 AS ordinal, coalesce(r.given_id, uuidv7()) AS id, r.*, greatest(r.run_at, now()) AS due
         FROM ROWS FROM (jsonb_to_recordset(:jobs) AS (
-            kind text, params jsonb, queue text, max_attempts int, priority smallint, run_at timestamptz,
+            given_id uuid, kind text, params jsonb, queue text, max_attempts int, priority smallint, run_at timestamptz,
             expires_at timestamptz, deadline_at timestamptz, labels jsonb, unique_key text, parent_id uuid,
             traceparent text)) WITH ORDINALITY AS r
     ), inserted AS (
@@ -121,8 +123,17 @@ _INSERT = _sql(
 
 def insert(session: Session, app_id: UUID, jobs: Sequence[NewJob]) -> list[Inserted]:
     """Accept jobs: `scheduled` when due later, else `ready`. A live holder of the same `unique_key` keeps one out."""
-    rows = session.execute(_INSERT, {"app_id": app_id, "jobs": [asdict(job) for job in jobs]})
+    rows = session.execute(_INSERT, {"app_id": app_id, "jobs": [_columns(job) for job in jobs]})
     return [Inserted(row.ordinal, row.id, State(row.state), row.run_at, row.created_at) for row in rows]
+
+
+def _columns(job: NewJob) -> dict[str, Any]:
+    return {
+        "given_id": job.id, "kind": job.kind, "params": job.params, "queue": job.queue,
+        "max_attempts": job.max_attempts, "priority": job.priority, "run_at": job.run_at,
+        "expires_at": job.expires_at, "deadline_at": job.deadline_at, "labels": job.labels,
+        "unique_key": job.unique_key, "parent_id": job.parent_id, "traceparent": job.traceparent,
+    }  # fmt: skip
 
 
 _STAGE = _sql(
