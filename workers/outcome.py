@@ -18,6 +18,8 @@ from tasks.backoff import Backoff
 
 RESULT_LIMIT = 256 * 1024
 """Bytes of JSON that a row may hold as its result."""
+MESSAGE_LIMIT = 2_000
+TRACEBACK_LIMIT = 16_384
 
 
 class Stopping(tasks.Interrupted):
@@ -40,8 +42,8 @@ class Attempted:
 def returned(attempted: Attempted, result: Mapping[str, Any] | None) -> Ending:
     """The handler came back: success, unless its result is not JSON or does not fit into a row."""
     try:
-        size = len(orjson.dumps(result, default=str))
-    except TypeError as error:
+        size = len(storable(result))
+    except ValueError as error:
         return _failed(attempted, Outcome.FAILED, _error(attempted, "result_not_json", str(error)))
     if size > RESULT_LIMIT:
         message = f"the result has {size} bytes, more than {RESULT_LIMIT}: save it as a file and return its id"
@@ -74,6 +76,30 @@ def raised(attempted: Attempted, exception: BaseException, *, chance: random.Ran
             # attempt's traceback, the app gets the class.
             error = _error(attempted, "unexpected_error", type(exception).__name__, retryable=True)
             return _again(attempted, Outcome.FAILED, error, exception, chance, traceback=_format(exception))
+
+
+def storable(value: Any) -> bytes:
+    """The JSON of `value`. Raises `ValueError` for what Postgres cannot hold: it refuses NUL inside strings."""
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    if b"\\u0000" in encoded and "\0" in _strings(orjson.loads(encoded)):
+        raise ValueError("a string in it contains a NUL character")
+    return encoded
+
+
+def _strings(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(_strings(part) for item in value.items() for part in item)
+    if isinstance(value, list):
+        return "".join(_strings(part) for part in value)
+    return value if isinstance(value, str) else ""
+
+
+def _text(message: str) -> str:
+    """`message` as Postgres can hold it."""
+    return message.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def released(job_id: UUID, token: UUID) -> Ending:
@@ -126,10 +152,17 @@ def _ended(
 
 def _of(attempted: Attempted, ending: tasks.Ending, *, retryable: bool = False) -> dict[str, Any]:
     error = _error(attempted, ending.code, ending.message, retryable=retryable)
-    return {**error, "details": ending.details} if ending.details else error
+    if not ending.details:
+        return error
+    try:
+        storable(ending.details)
+    except ValueError as fault:
+        return {**error, "details": {"lost": _text(str(fault))}}
+    return {**error, "details": ending.details}
 
 
 def _error(attempted: Attempted, code: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
+    message = _text(message)[:MESSAGE_LIMIT]
     return {"code": code, "message": message, "retryable": retryable, "attempt": attempted.attempt}
 
 
@@ -140,4 +173,4 @@ def _seconds_until(until: datetime | timedelta) -> float:
 
 
 def _format(exception: BaseException) -> str:
-    return "".join(traceback.format_exception(exception, limit=-20))[-16_384:]
+    return _text("".join(traceback.format_exception(exception, limit=-20))[-TRACEBACK_LIMIT:])

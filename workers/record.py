@@ -1,0 +1,80 @@
+"""Record: write down how attempts ended, many at a time, with the child jobs of those that succeeded."""
+
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from models import lifecycle
+from models.job import State
+from models.session import transaction
+from workers import doorbell
+from workers.announce import announce
+from workers.chunk import Chunk, Done
+
+log = structlog.get_logger()
+
+RETRY_PAUSE = 0.5
+
+
+def flush(chunk: Chunk) -> None:
+    """Record what has ended. Raises `OperationalError` when Postgres is away; nothing is forgotten then."""
+    done = chunk.take_done()
+    if not done:
+        return
+    try:
+        recorded, rung = _write(done)
+    except BaseException:
+        chunk.put_back(done)
+        raise
+    chunk.recorded(done)
+    announce(recorded)
+    if rung:
+        doorbell.ring(rung)
+
+
+def flush_all(chunk: Chunk) -> None:
+    """Record what has ended however long Postgres is away: the work is done, only this knowledge is missing.
+
+    Should another attempt have taken a job meanwhile, its token has changed and our ending is void.
+    """
+    while True:
+        try:
+            flush(chunk)
+        except OperationalError as error:
+            log.warning("recording_delayed", error=type(error.orig).__name__)
+            time.sleep(RETRY_PAUSE)
+        else:
+            return
+
+
+def hand_back(endings: Sequence[lifecycle.Ending]) -> None:
+    """Give back jobs that were claimed but not begun, spending no attempt."""
+    if endings:
+        with transaction() as session:
+            lifecycle.record(session, endings)
+
+
+def _write(done: Sequence[Done]) -> tuple[set[UUID], set[str]]:
+    with transaction() as session:
+        recorded = lifecycle.record(session, [item.ending for item in done])
+        rung = _enqueue_children(session, [item for item in done if item.ending.id in recorded])
+    for item in done:
+        if item.ending.id not in recorded:
+            log.warning("attempt_had_lost_its_job", job=str(item.ending.id), attempt=str(item.ending.token))
+    return recorded, rung
+
+
+def _enqueue_children(session: Session, done: Sequence[Done]) -> set[str]:
+    """Returns the queues in which something is due now."""
+    parents = [item for item in done if item.children and item.ending.state is State.SUCCEEDED]
+    rung: set[str] = set()
+    for app_id, items in groupby(sorted(parents, key=lambda item: item.app_id), key=lambda item: item.app_id):
+        children = [child for item in items for child in item.children]
+        lifecycle.insert(session, app_id, children)
+        rung.update(child.queue for child in children)
+    return rung
