@@ -1,0 +1,65 @@
+"""What a view is handed: its `path`, `query` and `body` arguments, read by their models.
+
+The library that draws the OpenAPI document would read them too, but before anyone asked who is calling, with a lax
+JSON parser, and building each query model's schema again on every request.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+
+from api.body import json_body
+from api.errors import Problem, invalid, validated
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def reader_of(view: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A function from the address's variables to the keyword arguments of `view`."""
+    hints = get_type_hints(view)
+    path, query, body = hints.get("path"), hints.get("query"), hints.get("body")
+
+    def read(variables: dict[str, Any]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {} if path else variables
+        if path:
+            arguments["path"] = _path(path, variables)
+        if query:
+            arguments["query"] = validated_query(query)
+        if body:
+            arguments["body"] = validated(body, json_body())
+        return arguments
+
+    return read
+
+
+def validated_query(model: type[Model]) -> Model:
+    """The query as `model`. Raises `Problem` 422, also for a parameter that is given twice and is no list."""
+    given: dict[str, Any] = {}
+    for name, values in request.args.lists():
+        if _is_list(model, name):
+            given[name] = values
+        elif len(values) == 1:
+            given[name] = values[0]
+        else:
+            fault = {"pointer": f"/{name}"[:200], "code": "repeated", "detail": "give this parameter once"}
+            raise Problem(422, "invalid_query", "a query parameter is not as it should be", errors=[fault])
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error, given, code="invalid_query") from None
+
+
+def _is_list(model: type[BaseModel], name: str) -> bool:
+    field = model.model_fields.get(name)
+    return field is not None and any(
+        get_origin(part) is list for part in (field.annotation, *get_args(field.annotation))
+    )
+
+
+def _path(model: type[BaseModel], variables: dict[str, Any]) -> BaseModel:
+    try:
+        return model.model_validate(variables)
+    except ValidationError:
+        raise Problem(404, "not_found", "there is nothing at this address") from None
