@@ -5,21 +5,25 @@ JSON parser, and building each query model's schema again on every request.
 """
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from flask import request
 from pydantic import BaseModel, ValidationError
 
 from api.body import json_body
-from api.errors import Problem, invalid, validated
+from api.errors import Problem, faults, invalid, validated
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def reader_of(view: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function from the address's variables to the keyword arguments of `view`."""
-    hints = get_type_hints(view)
-    path, query, body = hints.get("path"), hints.get("query"), hints.get("body")
+    """A function from the address's variables to the keyword arguments of `view`.
+
+    A model that is only annotated, by a decorator, is for the document: such a view reads the request itself.
+    """
+    hints, taken = get_type_hints(view), signature(view).parameters
+    path, query, body = (hints[name] if name in taken else None for name in ("path", "query", "body"))
 
     def read(variables: dict[str, Any]) -> dict[str, Any]:
         arguments: dict[str, Any] = {} if path else variables
@@ -44,11 +48,11 @@ def validated_query(model: type[Model]) -> Model:
             given[name] = values[0]
         else:
             fault = {"pointer": f"/{name}"[:200], "code": "repeated", "detail": "give this parameter once"}
-            raise Problem(422, "invalid_query", "a query parameter is not as it should be", errors=[fault])
+            raise invalid([fault], "invalid_query")
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise invalid(error, given, code="invalid_query") from None
+        raise invalid(faults(error, data=given), "invalid_query") from None
 
 
 def _is_list(model: type[BaseModel], name: str) -> bool:

@@ -96,22 +96,28 @@ def validated(model: type[Model], data: Any, prefix: str = "") -> Model:
     try:
         return model.model_validate_json(orjson.dumps(data), strict=True)
     except ValidationError as error:
-        raise invalid(error, data, prefix) from None
+        raise invalid(faults(error, prefix, data)) from None
 
 
-def invalid(error: ValidationError, data: Any, prefix: str = "", code: str = "invalid") -> Problem:
-    """The 422 for a model's refusal of `data`."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    errors = [_fault(fault, data, prefix) for fault in faults[:MAX_FAULTS]]
+def invalid(errors: Sequence[Mapping[str, str]], code: str = "invalid") -> Problem:
+    """The refusal of what could be read but does not match its schema."""
     return Problem(422, code, "what was sent does not match its schema; see errors", errors=errors)
 
 
-def _fault(fault: Any, data: Any, prefix: str) -> dict[str, str]:
-    return {
-        "pointer": prefix + _pointer(fault["loc"], data),
-        "code": fault["type"],
-        "detail": _DISCREET.get(fault["type"], fault["msg"].removeprefix("Value error, ")),
-    }
+def faults(error: ValidationError, prefix: str = "", data: Any = None) -> list[dict[str, str]]:
+    """What `error` says as `{pointer, code, detail}`, never quoting the input.
+
+    With the validated `data`, pointers leave out the names of a union's alternatives, which are no places in it.
+    """
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        {
+            "pointer": prefix + _pointer(fault["loc"], data),
+            "code": fault["type"],
+            "detail": _DISCREET.get(fault["type"], fault["msg"].removeprefix("Value error, ")),
+        }
+        for fault in found[:MAX_FAULTS]
+    ]
 
 
 # Pydantic's own words for these quote the input.
@@ -126,14 +132,14 @@ _MAX_NAME = 200
 
 
 def _pointer(location: Sequence[str | int], data: Any) -> str:
-    pointer = ""
+    pointer, known = "", data is not None
     for part in location:
-        if isinstance(data, dict) and (part in data or part is location[-1]):
+        if known and isinstance(data, dict) and (part in data or part is location[-1]):
             data = data.get(part)
-        elif isinstance(data, list) and isinstance(part, int):
+        elif known and isinstance(data, list) and isinstance(part, int):
             data = data[part] if part < len(data) else None
-        else:
-            continue  # Pydantic also names the alternative of a union that it tried: that is no place in the input.
+        elif known:
+            continue
         if len(str(part)) > _MAX_NAME:
             break  # A name of that length would be an echo; its parent says where to look.
         pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
