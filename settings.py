@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     """How long a message may wait in Redis before its jobs are dispatched anew."""
     max_lost: int = Field(default=3, ge=1, le=100)
     """How many workers a job may lose before it fails as the likely cause."""
+    max_chunk: int = Field(default=500, ge=1, le=5000)
+    """The most jobs that one message may carry."""
+    stop_grace_seconds: float = Field(default=25, ge=0)
+    """How long running handlers may go on after SIGTERM before their jobs are handed back."""
     retention_days: int = Field(default=30, ge=1)
     """Finished jobs older than this are purged, with their attempts and events."""
 

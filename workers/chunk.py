@@ -54,6 +54,12 @@ class Chunk:
                     self._done_since = time.monotonic()
                 self._done.append(done)
 
+    def drop(self, context: JobContext) -> None:
+        """The attempt lost its job: there is nothing to record."""
+        with self._lock:
+            if self.current is context:
+                self.current = None
+
     def flush_due(self) -> bool:
         """Whether endings have waited long enough to be worth a write."""
         return bool(self._done) and time.monotonic() - self._done_since >= FLUSH_AFTER

@@ -1,0 +1,121 @@
+"""The Celery application: one Celery task per kind, all bound to `execute`, and what each process sets up for it."""
+
+import os
+from typing import Any
+
+import structlog
+from billiard.exceptions import WorkerLostError
+from celery import Celery, Task, signals
+from celery.worker.request import Request
+from sqlalchemy.exc import SQLAlchemyError
+
+import celeryconfig
+from logs import configure_logging
+from models import lease
+from models.lifecycle import Hint
+from models.session import dispose, transaction
+from settings import get_settings
+from tasks.discovery import handlers
+from workers import announce, doorbell, stopping
+from workers.broker import correct
+from workers.execute import execute
+from workers.keeper import Keeper
+from workers.presence import Presence
+
+log = structlog.get_logger()
+
+correct()
+
+app = Celery("mainstay", set_as_current=True)
+app.config_from_object(celeryconfig)
+
+_keeper: Keeper | None = None
+
+
+class HintRequest(Request):
+    """A message in the parent's eyes. A dead child's leases are let go at once instead of when they run out."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: FBT001, FBT002  # Celery's signature
+        """Celery tells that the child vanished."""
+        super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        if isinstance(exc_info.exception, WorkerLostError) and self.worker_pid:
+            _abandon([Hint(*hint) for hint in self.args[0]], f"{self.hostname}:{self.worker_pid}")
+
+
+def _abandon(hints: list[Hint], worker: str) -> None:
+    """The parent holds no connection: this one is opened for one statement and closed before the next fork."""
+    try:
+        with transaction() as session:
+            lease.abandon(session, [hint.id for hint in hints], worker)
+    except SQLAlchemyError as error:
+        log.warning("lost_worker_not_told", worker=worker, error=type(error).__name__)
+    finally:
+        dispose()
+
+
+class KindTask(Task):  # type: ignore[misc, type-arg]  # Celery's own class is untyped here
+    """The Celery task of one kind."""
+
+    Request = HintRequest
+    abstract = True
+
+    def run(self, hints: list[tuple[str, int]]) -> None:
+        """Perform the jobs that `hints` (id, epoch) tell of."""
+        if _keeper is None:
+            raise RuntimeError("this process was not set up to perform jobs: start it as a Celery worker")
+        execute(_keeper, [Hint(*hint) for hint in hints])
+
+
+def register_kinds() -> None:
+    """Give every kind its Celery task."""
+    for kind in handlers():
+        app.register_task(type(kind, (KindTask,), {"name": kind, "abstract": False})())
+
+
+register_kinds()
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    configure_logging("worker")
+
+
+@signals.worker_shutting_down.connect
+def _begin_to_stop(**_: Any) -> None:
+    stopping.begin()
+
+
+@signals.worker_process_init.connect
+def _set_up_child(sender: str, **_: Any) -> None:
+    """A pool child begins: what it inherited belongs to its parent."""
+    doorbell.forget()
+    announce.forget()
+    _start_keeper(sender, slots=1, killable=True)
+
+
+@signals.worker_ready.connect
+def _set_up_threads(sender: Any, **_: Any) -> None:
+    """A threads pool performs in the main process, which therefore keeps its own watch."""
+    pool = sender.controller.pool
+    if pool.is_green or type(pool).__module__.endswith(".thread"):
+        _start_keeper(sender.hostname, slots=sender.controller.concurrency, killable=False)
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _stop_keeper(**_: Any) -> None:
+    global _keeper  # noqa: PLW0603  # one keeper per process
+    if _keeper is not None:
+        keeper, _keeper = _keeper, None
+        keeper.stop()
+
+
+def _start_keeper(hostname: str, *, slots: int, killable: bool) -> None:
+    global _keeper  # noqa: PLW0603  # one keeper per process
+    queue = hostname.partition("@")[0]
+    _keeper = Keeper(Presence(f"{hostname}:{os.getpid()}", queue, slots, tuple(handlers())), killable=killable)
+    _keeper.start()
+    doorbell.ring([queue])
+
+
+get_settings()

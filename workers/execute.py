@@ -1,0 +1,91 @@
+"""Execute: claim the jobs of one message, perform them one after the other, record how each ended."""
+
+import time
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import lifecycle
+from models.lifecycle import Claim, Ending, Hint
+from models.session import transaction
+from settings import get_settings
+from tasks import Fail, Handler, Interrupted, LeaseLost
+from tasks.discovery import handler_of
+from workers import observe
+from workers.chunk import Chunk, Done
+from workers.context import JobContext
+from workers.keeper import Keeper
+from workers.outcome import raised, returned
+from workers.record import flush, flush_all
+
+log = structlog.get_logger()
+
+
+def execute(keeper: Keeper, hints: Sequence[Hint]) -> None:
+    """Perform what of `hints` can still be claimed. Void hints are dropped silently: a message decides nothing."""
+    started = time.monotonic()
+    claims = _claim(keeper, hints)
+    if not claims:
+        return
+    chunk = Chunk(claims)
+    handler = handler_of(claims[0].kind)
+    performed = 0
+    with keeper.watching(chunk):
+        while (claim := chunk.begin()) is not None:
+            _perform(chunk, claim, handler)
+            performed += 1
+            if chunk.flush_due():
+                _flush_or_wait(chunk)
+        flush_all(chunk)
+    observe.note(handler.kind, performed, time.monotonic() - started)
+
+
+def _claim(keeper: Keeper, hints: Sequence[Hint]) -> list[Claim]:
+    """Without Postgres the message is dropped: its jobs stay dispatched until their lease runs out."""
+    try:
+        with transaction() as session:
+            return lifecycle.claim(session, hints, keeper.presence.name, get_settings().lease)
+    except SQLAlchemyError as error:
+        log.warning("claim_failed", jobs=len(hints), error=type(error).__name__)
+        return []
+
+
+def _flush_or_wait(chunk: Chunk) -> None:
+    try:
+        flush(chunk)
+    except SQLAlchemyError as error:
+        log.warning("recording_delayed", error=type(error).__name__)
+
+
+def _perform(chunk: Chunk, claim: Claim, handler: Handler) -> None:
+    context = JobContext(claim, handler)
+    chunk.perform(context)
+    ending = _attempt(context, claim, handler)
+    if ending is None:
+        chunk.drop(context)
+        return
+    chunk.end(Done(ending, claim.app_id, tuple(context.children)))
+
+
+def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending | None:
+    """How the attempt ended; None when it lost its job, because then nothing it says counts."""
+    try:
+        params = _params(handler, claim)
+        context.check_cancelled()
+        return returned(context.attempted(), handler.perform(params, context))
+    except LeaseLost:
+        context.log.warning("lease_lost")
+        return None
+    except Interrupted as interruption:
+        return raised(context.attempted(), interruption)
+    except BaseException as exception:  # noqa: BLE001  # whatever a handler raises ends its attempt, not the worker
+        return raised(context.attempted(), exception)
+
+
+def _params(handler: Handler, claim: Claim) -> object:
+    """The params as the handler's model; rows outlive deploys, so that what once was valid may be so no more."""
+    try:
+        return handler.params.model_validate(claim.params)
+    except ValueError as error:
+        raise Fail("params_invalid", "the stored params no longer validate") from error

@@ -1,0 +1,162 @@
+"""The keeper: one thread per worker process that keeps what the process holds, and lets go of it in time.
+
+It renews leases, hears that a job shall be cancelled, enforces time limits, hands back what a slow job would hold up,
+records what has ended while something long runs, and keeps the worker's own row fresh. When it cannot renew for most of
+a lease it stops the handlers itself, by its own monotonic clock, before anyone else may take the jobs.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from threading import Event, Lock, Thread
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import lease
+from models.lifecycle import Ending
+from models.session import transaction
+from settings import get_settings
+from tasks import Cancelled, Interrupted, LeaseLost, TimedOut
+from workers import stopping
+from workers.announce import announce
+from workers.chunk import Chunk, Done
+from workers.context import JobContext
+from workers.outcome import Stopping, raised, released
+from workers.presence import Presence
+from workers.record import flush, hand_back
+
+log = structlog.get_logger()
+
+TICK = 0.25
+SLOW = 1.0
+"""Seconds after which a running job no longer makes the rest of its chunk wait."""
+RENEWALS_PER_LEASE = 4
+SELF_STOP = 0.8
+"""The share of a lease after which a holder that could not renew stops by itself."""
+
+
+class Keeper:
+    """Watches over the chunks of one process. `killable` processes are killed when a handler will not stop."""
+
+    def __init__(self, presence: Presence, *, killable: bool) -> None:
+        self.presence = presence
+        self._killable = killable
+        self._chunks: set[Chunk] = set()
+        self._lock = Lock()
+        self._stop = Event()
+        self._lease = get_settings().lease
+        self._renewed_at = time.monotonic()
+        self._tried_at = 0.0
+        self._thread = Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch and take the worker's row away."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+        with suppress(SQLAlchemyError), transaction() as session:
+            self.presence.leave(session)
+
+    @contextmanager
+    def watching(self, chunk: Chunk) -> Iterator[None]:
+        """Keep `chunk` while the block runs."""
+        with self._lock:
+            if not self._chunks:
+                self._renewed_at = time.monotonic()
+            self._chunks.add(chunk)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._chunks.discard(chunk)
+
+    def _run(self) -> None:
+        while not self._stop.wait(TICK):
+            try:
+                self.turn()
+            except SQLAlchemyError as error:
+                log.warning("keeper_without_database", error=type(error).__name__)
+            except Exception:
+                log.exception("keeper_turn_failed")
+
+    def turn(self) -> None:
+        """One look at everything: limits first, because they need no database."""
+        with self._lock:
+            chunks = list(self._chunks)
+        for chunk in chunks:
+            self._judge(chunk)
+        self._renew_if_due(chunks)
+        for chunk in chunks:
+            self._relieve(chunk)
+
+    def _judge(self, chunk: Chunk) -> None:
+        context = chunk.current
+        if context is None:
+            return
+        if context.timed_out:
+            context.interrupt(TimedOut)
+        if stopping.overdue():
+            context.interrupt(Stopping)
+        if self._lapsed():
+            context.interrupt(LeaseLost)
+        if context.interrupted_at is not None and time.monotonic() - context.interrupted_at > _grace(context):
+            self._fence(chunk, context)
+
+    def _fence(self, chunk: Chunk, context: JobContext) -> None:
+        """End the attempt in the handler's place: it was asked to stop and did not."""
+        reason = context.interruption or LeaseLost
+        context.log.error("handler_did_not_stop", reason=reason.__name__)
+        if reason is not LeaseLost:
+            chunk.end(Done(raised(context.attempted(), reason()), context.app_id, ()))
+        self._let_go(chunk)
+        if self._killable:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _let_go(self, chunk: Chunk) -> None:
+        with suppress(SQLAlchemyError):
+            flush(chunk)
+            hand_back([released(claim.id, claim.token) for claim in chunk.take_waiting()])
+
+    def _lapsed(self) -> bool:
+        return time.monotonic() - self._renewed_at > SELF_STOP * self._lease.total_seconds()
+
+    def _renew_if_due(self, chunks: Sequence[Chunk]) -> None:
+        now = time.monotonic()
+        if now - self._tried_at < self._lease.total_seconds() / RENEWALS_PER_LEASE:
+            return
+        self._tried_at = now
+        held = {token: job_id for chunk in chunks for token, job_id in chunk.held().items()}
+        with transaction() as session:
+            kept = lease.renew(session, held, self._lease) if held else {}
+            self.presence.refresh(session)
+        self._renewed_at = now
+        for chunk in chunks:
+            self._tell(chunk.current, kept, held)
+
+    def _tell(self, context: JobContext | None, kept: dict, held: dict) -> None:  # type: ignore[type-arg]  # tokens
+        if context is None or context.token not in held:
+            return
+        if context.token not in kept:
+            context.interrupt(LeaseLost)
+        elif kept[context.token]:
+            context.interrupt(Cancelled)
+
+    def _relieve(self, chunk: Chunk) -> None:
+        """While a job runs long: write down what ended before it, and hand back what waits behind it."""
+        context = chunk.current
+        if chunk.flush_due():
+            flush(chunk)
+        if context is not None and context.elapsed > timedelta(seconds=SLOW):
+            waiting = chunk.take_waiting()
+            hand_back([released(claim.id, claim.token) for claim in waiting])
+
+
+def _grace(context: JobContext) -> float:
+    return context.handler.grace.total_seconds()

@@ -1,0 +1,25 @@
+"""Whether this worker is to stop, and by when: told by the parent process, read by all its children.
+
+The parent only writes a moment into memory that it shares with the children it forked before; it needs no thread, no
+socket and no lock for that.
+"""
+
+import mmap
+import struct
+import time
+
+from settings import get_settings
+
+_shared = mmap.mmap(-1, 8)
+
+
+def begin() -> None:
+    """Say that the worker is stopping: what still runs after the stop grace is handed back."""
+    deadline = time.monotonic() + get_settings().stop_grace_seconds
+    _shared[:8] = struct.pack("d", deadline)
+
+
+def overdue() -> bool:
+    """Whether the worker is stopping and the grace for running handlers is over."""
+    (deadline,) = struct.unpack("d", _shared[:8])
+    return bool(deadline) and time.monotonic() > deadline
