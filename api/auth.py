@@ -12,39 +12,20 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-import structlog
 from flask import g, request
 from sqlalchemy import func, select, text, update
 
+from api import rate_limit
 from api.arguments import reader_of
 from api.errors import Problem
-from api.key_format import digest, env_of
 from models import ApiKey
 from models.session import transaction
 from settings import get_settings
+from workers.keys import SCOPES, digest, env_of
 
 REMEMBERED_SECONDS = 5.0
 """How long another process may go on accepting a key after it was revoked."""
 MAX_REMEMBERED = 10_000
-
-SCOPES = {
-    "jobs:read": "see the app's jobs, their events and results",
-    "jobs:write": "submit, cancel and retry jobs",
-    "files:read": "see and download the app's files",
-    "files:write": "upload and delete files",
-    "schedules:read": "see schedules",
-    "schedules:write": "create and change schedules",
-    "connections:read": "see connections, without their secrets",
-    "connections:write": "create and change connections",
-    "callbacks:read": "see endpoints and deliveries",
-    "callbacks:write": "create and change endpoints, replay deliveries",
-    "payments:read": "see payments, refunds and the ledger",
-    "ops:read": "see every queue, gate and worker",
-    "ops:write": "pause queues, change gates",
-    "keys:admin": "create, list and revoke the keys of every app",
-}
-OPERATOR_SCOPES = ("ops:read", "ops:write", "keys:admin")
-APP_SCOPES = tuple(scope for scope in SCOPES if scope not in OPERATOR_SCOPES)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -76,7 +57,7 @@ def caller() -> Caller:
 
 
 def requires(scope: str) -> Callable[[View], View]:
-    """Let a view run only for a key with `scope`, then hand it its arguments.
+    """Let a view run only for a key with `scope`, within its rate; then hand it its arguments.
 
     The order is the promise: nothing of a request is read before its key was accepted.
     """
@@ -89,6 +70,7 @@ def requires(scope: str) -> Callable[[View], View]:
         @wraps(view)
         def guarded(**variables: Any) -> Any:
             g.caller = authenticated()
+            rate_limit.spend(g.caller.key_id)
             if scope not in g.caller.scopes:
                 raise Problem(403, "missing_scope", f"this key does not have the scope {scope}")
             return view(**read(variables))
@@ -103,18 +85,18 @@ def requires(scope: str) -> Callable[[View], View]:
 def authenticated() -> Caller:
     """The caller behind the request's `Authorization` header. Raises `Problem` 401, or 403 for a foreign network."""
     key = _presented_key()
-    settings = get_settings()
     env = env_of(key)
     if env is None:
         raise _unauthenticated("malformed_key", "this is no API key: its form or its checksum is wrong")
-    if env != settings.env:
-        raise _unauthenticated("foreign_key", f"this key is for another environment than {settings.env}")
-    known = _recall(digest(key, settings.key_pepper.get_secret_value()))
+    if env != get_settings().env:
+        raise _unauthenticated(
+            "foreign_key", f"this key is for another environment than {get_settings().env}"
+        )
+    known = _recall(digest(key))
     if known is None or (known.expires_at is not None and known.expires_at <= datetime.now(UTC)):
         raise _unauthenticated("unknown_key", "this key does not exist, has expired or was revoked")
     if known.networks is not None and not _within(known.networks):
         raise Problem(403, "network_not_allowed", "this key may not be used from your network address")
-    structlog.contextvars.bind_contextvars(app_id=str(known.caller.app_id))
     return known.caller
 
 

@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any, NoReturn
 
 from flask import g, request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # it ships no types
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from api.errors import MAX_FAULTS, Problem
@@ -57,8 +58,8 @@ def _read(limit: int) -> bytes:
         raise Problem(
             408, "body_too_slow", "the body did not arrive in time", headers={"Connection": "close"}
         ) from None
-    except (ClientDisconnected, OSError, EOFError):
-        raise Problem(400, "incomplete_body", "the body ended before it was complete") from None
+    except (ClientDisconnected, ParseException, OSError):
+        raise Problem(400, "incomplete_body", "the body broke off, or its chunks are malformed") from None
 
 
 def _chunks() -> Iterator[bytes]:
@@ -91,7 +92,7 @@ def _drain() -> None:
         with _patience():
             while left > 0 and (chunk := stream.read(_CHUNK)):
                 left -= len(chunk)
-    except (OSError, EOFError):
+    except (ParseException, OSError):
         return
 
 

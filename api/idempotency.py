@@ -110,8 +110,7 @@ def _select(route: str, key: str) -> Any:
 def _again(row: Any) -> Response:
     if row.fingerprint != _fingerprint():
         raise Problem(422, "idempotency_key_reused", "this Idempotency-Key came with another request before")
-    response = current_app.json.response(row.body)
-    response.status_code = row.status
+    response = Response(current_app.json.dumps(row.body), row.status, content_type="application/json")
     if row.location is not None:
         response.headers["Location"] = row.location
     response.headers["Idempotent-Replayed"] = "true"
