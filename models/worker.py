@@ -15,7 +15,7 @@ class Worker(Base):
     __tablename__ = "workers"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    queue: Mapped[str]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
     slots: Mapped[int] = mapped_column(Integer)
     """How many messages it can work on at once."""
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))

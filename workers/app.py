@@ -30,6 +30,7 @@ app = Celery("mainstay", set_as_current=True)
 app.config_from_object(celeryconfig)
 
 _keeper: Keeper | None = None
+_queues: tuple[str, ...] = ()
 
 
 class HintRequest(Request):
@@ -85,6 +86,13 @@ def _begin_to_stop(**_: Any) -> None:
     stopping.begin()
 
 
+@signals.celeryd_after_setup.connect
+def _learn_queues(instance: Any, **_: Any) -> None:
+    """In the parent, before any child is forked."""
+    global _queues  # noqa: PLW0603  # what `-Q` said, once per process
+    _queues = tuple(instance.app.amqp.queues.consume_from)
+
+
 @signals.worker_process_init.connect
 def _set_up_child(sender: str, **_: Any) -> None:
     """A pool child begins: what it inherited belongs to its parent."""
@@ -112,10 +120,9 @@ def _stop_keeper(**_: Any) -> None:
 
 def _start_keeper(hostname: str, *, slots: int, killable: bool) -> None:
     global _keeper  # noqa: PLW0603  # one keeper per process
-    queue = hostname.partition("@")[0]
-    _keeper = Keeper(Presence(f"{hostname}:{os.getpid()}", queue, slots, tuple(handlers())), killable=killable)
+    presence = Presence(f"{hostname}:{os.getpid()}", _queues, slots, tuple(handlers()))
+    _keeper = Keeper(presence, killable=killable)
     _keeper.start()
-    doorbell.ring([queue])
 
 
 get_settings()

@@ -12,16 +12,16 @@ from models import Worker
 
 @dataclass(frozen=True)
 class Presence:
-    """One process: its name (`lane@host:pid`), its queue, how many messages it works on at once, its kinds."""
+    """One process: its name (`node@host:pid`), its queues, how many messages it works on at once, its kinds."""
 
     name: str
-    queue: str
+    queues: tuple[str, ...]
     slots: int
     kinds: tuple[str, ...]
 
     def refresh(self, session: Session) -> None:
         """Write the row, or say in it that we are still here."""
-        row = {"queue": self.queue, "slots": self.slots, "kinds": list(self.kinds), "seen_at": func.now()}
+        row = {"queues": list(self.queues), "slots": self.slots, "kinds": list(self.kinds), "seen_at": func.now()}
         statement = insert(Worker).values(name=self.name, **row)
         session.execute(statement.on_conflict_do_update(index_elements=[Worker.name], set_=row))
 
@@ -41,14 +41,14 @@ class Lane:
 def lanes(session: Session, lease: timedelta) -> dict[str, Lane]:
     """The lanes by queue, from the workers seen within the last lease."""
     rows = session.execute(
-        select(Worker.queue, Worker.slots, Worker.kinds).where(Worker.seen_at > func.now() - lease)
+        select(Worker.queues, Worker.slots, Worker.kinds).where(Worker.seen_at > func.now() - lease)
     ).all()
     return {
         queue: Lane(
-            sum(row.slots for row in rows if row.queue == queue),
-            frozenset(kind for row in rows if row.queue == queue for kind in row.kinds),
+            sum(row.slots for row in rows if queue in row.queues),
+            frozenset(kind for row in rows if queue in row.queues for kind in row.kinds),
         )
-        for queue in {row.queue for row in rows}
+        for queue in {queue for row in rows for queue in row.queues}
     }
 
 

@@ -63,7 +63,7 @@ def upgrade() -> None:
     )
     op.create_table('workers',
     sa.Column('name', sa.String(), nullable=False),
-    sa.Column('queue', sa.String(), nullable=False),
+    sa.Column('queues', postgresql.ARRAY(sa.Text()), nullable=False),
     sa.Column('slots', sa.Integer(), nullable=False),
     sa.Column('kinds', postgresql.ARRAY(sa.Text()), nullable=False),
     sa.Column('started_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),

@@ -1,0 +1,74 @@
+"""The messages: how many wait in Redis, whether Redis was wiped, and publishing one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from celery import Celery
+from kombu import Producer
+
+from models.lifecycle import Hint
+from tasks import Handler
+from workers.connections import redis_client
+
+BACKSTOP = 5
+"""Seconds by which Celery's own hard limit comes after the keeper's."""
+
+
+class Waiting(NamedTuple):
+    """What Redis says of one queue."""
+
+    messages: int
+    wiped: bool
+    """Whether everything that was published before is gone."""
+
+
+def look(queues: Sequence[str]) -> dict[str, Waiting]:
+    """Ask Redis about each queue. A mark that is missing tells that Redis was wiped; it is set again. Raises
+    `RedisError`.
+    """
+    pipe = redis_client().pipeline(transaction=False)
+    for queue in queues:
+        pipe.llen(queue)
+        pipe.set(f"mainstay:mark:{queue}", 1, nx=True)
+    answers = pipe.execute()
+    return {
+        queue: Waiting(answers[2 * index], answers[2 * index + 1] is not None) for index, queue in enumerate(queues)
+    }
+
+
+class Publisher:
+    """Puts hints into Redis as Celery messages, over one producer."""
+
+    def __init__(self, app: Celery, handlers: Mapping[str, Handler]) -> None:
+        self._app = app
+        self._handlers = handlers
+        self._producer: Producer | None = None
+
+    def publish(self, queue: str, kind: str, hints: Sequence[Hint]) -> None:
+        """Publish one message. After an exception nobody knows whether it arrived: withdraw the hints.
+
+        A single job's message has the job's id as its task id, so that Flower finds it.
+        """
+        task_id = str(hints[0].id) if len(hints) == 1 else str(uuid4())
+        arguments = ([[str(hint.id), hint.epoch] for hint in hints],)
+        message = self._app.amqp.as_task_v2(
+            task_id, kind, arguments, {}, time_limit=self._hard_limit(kind), ignore_result=True
+        )
+        self._app.amqp.send_task_message(self._open(), kind, message, queue=queue, declare=[])
+
+    def close(self) -> None:
+        """Drop the connection; the next message opens another."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.connection.release()
+
+    def _open(self) -> Any:
+        if self._producer is None:
+            connection = self._app.connection_for_write()
+            self._producer = Producer(connection.default_channel, auto_declare=False)
+        return self._producer
+
+    def _hard_limit(self, kind: str) -> float:
+        handler = self._handlers[kind]
+        return (handler.timeout + handler.grace).total_seconds() + BACKSTOP

@@ -1,0 +1,74 @@
+"""Prune: forget ended jobs after their retention, a bounded batch at a time.
+
+Ids are in order of creation, so a pass walks the primary key from the oldest job on and needs no index of its own.
+Parked jobs stay until someone has decided about them.
+"""
+
+import time
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, text
+
+from settings import Settings
+
+log = structlog.get_logger()
+
+BATCH = 1000
+PASS_INTERVAL = 600.0
+BATCH_INTERVAL = 0.5
+
+_PRUNE = text(
+    """
+    WITH page AS (
+        SELECT id, state, finished_at FROM jobs WHERE id > :after ORDER BY id LIMIT :batch
+    ), gone AS (
+        DELETE FROM jobs USING page
+        WHERE jobs.id = page.id AND jobs.state IN ('succeeded', 'failed', 'cancelled', 'expired')
+          AND jobs.finished_at < now() - make_interval(days => :days)
+        RETURNING jobs.id
+    ), attempts AS (
+        DELETE FROM attempts USING gone WHERE attempts.job_id = gone.id
+    ), events AS (
+        DELETE FROM events USING gone WHERE events.job_id = gone.id
+    )
+    SELECT (SELECT count(*) FROM gone) AS gone, (SELECT max(id::text) FROM page) AS last,
+           (SELECT bool_and(uuid_extract_timestamp(id) < now() - make_interval(days => :days)) FROM page) AS old
+    """
+)
+_PRUNE_KEYS = text(
+    """
+    DELETE FROM idempotency_keys WHERE ctid IN
+        (SELECT ctid FROM idempotency_keys WHERE expires_at < now() LIMIT :batch)
+    """
+)
+
+_FIRST = UUID(int=0)
+
+
+class Pruner:
+    """Walks through old jobs beside the dispatcher's turns, never for longer than one batch takes."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._days = settings.retention_days
+        self._after = _FIRST
+        self._next = time.monotonic()
+
+    def turn(self) -> int:
+        """Prune one batch if it is time. Returns how many jobs are gone."""
+        if time.monotonic() < self._next:
+            return 0
+        with self._connection.begin():
+            values = {"after": self._after, "batch": BATCH, "days": self._days}
+            gone, last, old = self._connection.execute(_PRUNE, values).one()
+            self._connection.execute(_PRUNE_KEYS, {"batch": BATCH})
+        self._advance(UUID(last) if last and old else None)
+        if gone:
+            log.info("pruned", jobs=gone)
+        return int(gone)
+
+    def _advance(self, last: UUID | None) -> None:
+        """Go on behind `last`, or begin another pass later when the page reached jobs that are too young."""
+        self._after = last or _FIRST
+        self._next = time.monotonic() + (BATCH_INTERVAL if last else PASS_INTERVAL)
