@@ -139,16 +139,16 @@ def _columns(job: NewJob) -> dict[str, Any]:
 _STAGE = _sql(
     """
     UPDATE jobs SET state = 'ready'
-    WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND state = 'scheduled' AND run_at <= now()
-                 ORDER BY run_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    WHERE id IN (SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'scheduled' AND run_at <= now()
+                 LIMIT :limit FOR UPDATE SKIP LOCKED)
       AND state = 'scheduled'
     """
 )
 
 
-def stage(session: Session, queue: str, limit: int) -> int:
+def stage(session: Session, queues: Sequence[str], limit: int) -> int:
     """scheduled → ready for what is due. Returns how many."""
-    return _count(session, _STAGE, queue=queue, limit=limit)
+    return _count(session, _STAGE, queues=list(queues), limit=limit)
 
 
 _DISPATCH = _sql(
@@ -255,7 +255,7 @@ _RESCUE = _sql(
     """
     WITH vanished AS (
         SELECT id FROM jobs
-        WHERE queue = :queue AND state = 'running' AND lease_expires_at < now()
+        WHERE queue = ANY(:queues) AND state = 'running' AND lease_expires_at < now()
         ORDER BY lease_expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ), rescued AS (
         UPDATE jobs SET
@@ -280,20 +280,20 @@ _RESCUE = _sql(
 )
 
 
-def rescue(session: Session, queue: str, max_lost: int, limit: int) -> list[UUID]:
+def rescue(session: Session, queues: Sequence[str], max_lost: int, limit: int) -> list[UUID]:
     """running → scheduled (or failed, or cancelled) for jobs whose worker let the lease run out.
 
     Counted as `lost`, apart from attempts: a dying machine must not use up the attempts of healthy jobs, and a job that
     kills its workers is found by its own count.
     """
-    return list(session.execute(_RESCUE, {"queue": queue, "max_lost": max_lost, "limit": limit}).scalars())
+    return list(session.execute(_RESCUE, {"queues": list(queues), "max_lost": max_lost, "limit": limit}).scalars())
 
 
 _LOSE_MESSAGES = _sql(
     """
     WITH lost AS (
         UPDATE jobs SET state = 'ready', lease_expires_at = NULL, seq = seq + 1
-        WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND state = 'dispatched'
+        WHERE id IN (SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'dispatched'
                        AND lease_expires_at < now() + :early LIMIT :limit FOR UPDATE SKIP LOCKED)
           AND state = 'dispatched' AND lease_expires_at < now() + :early
         RETURNING id, seq
@@ -303,9 +303,9 @@ _LOSE_MESSAGES = _sql(
 )
 
 
-def lose_messages(session: Session, queue: str, limit: int, early: timedelta = timedelta(0)) -> int:
+def lose_messages(session: Session, queues: Sequence[str], limit: int, early: timedelta = timedelta(0)) -> int:
     """dispatched → ready for messages that nobody claimed in time, or would have `early` from now."""
-    return _count(session, _LOSE_MESSAGES, queue=queue, limit=limit, early=early)
+    return _count(session, _LOSE_MESSAGES, queues=list(queues), limit=limit, early=early)
 
 
 _EXPIRE = _sql(
@@ -316,7 +316,7 @@ _EXPIRE = _sql(
                 'code', CASE WHEN deadline_at <= now() THEN 'deadline_exceeded' ELSE 'expired' END,
                 'message', 'the job was not started in time', 'retryable', false, 'attempt', attempt)
         WHERE id IN (SELECT id FROM jobs
-                     WHERE queue = :queue AND state IN ('scheduled', 'ready', 'dispatched')
+                     WHERE queue = ANY(:queues) AND state IN ('scheduled', 'ready', 'dispatched')
                        AND (expires_at IS NOT NULL OR deadline_at IS NOT NULL)
                        AND least(expires_at, deadline_at) <= now()
                      LIMIT :limit FOR UPDATE SKIP LOCKED)
@@ -328,9 +328,9 @@ _EXPIRE = _sql(
 )
 
 
-def expire(session: Session, queue: str, limit: int) -> list[UUID]:
+def expire(session: Session, queues: Sequence[str], limit: int) -> list[UUID]:
     """scheduled, ready, dispatched → expired for what is too late to start. Returns the jobs."""
-    return list(session.execute(_EXPIRE, {"queue": queue, "limit": limit}).scalars())
+    return list(session.execute(_EXPIRE, {"queues": list(queues), "limit": limit}).scalars())
 
 
 _CANCEL = _sql(

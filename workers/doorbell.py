@@ -76,10 +76,12 @@ def forget() -> None:
     _ringer = _Ringer()
 
 
-def wait(queues: Sequence[str], seconds: float) -> None:
-    """Return when one of `queues` rings, at the latest after `seconds`, with or without Redis."""
+def wait(queues: Sequence[str], seconds: float) -> str | None:
+    """Return the first of `queues` that rings, or None after `seconds`, with or without Redis."""
     started = time.monotonic()
     with suppress(RedisError):
-        if redis_client(timeout=seconds + 1).blpop([_key(queue) for queue in queues], timeout=seconds) is not None:
-            return
+        rung = redis_client(timeout=seconds + 1).blpop([_key(queue) for queue in queues], timeout=seconds)
+        if rung is not None:
+            return str(rung[0]).removeprefix(_key(""))
     time.sleep(max(0.0, seconds - (time.monotonic() - started)))
+    return None

@@ -17,12 +17,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import lease
-from models.lifecycle import Ending
 from models.session import transaction
 from settings import get_settings
-from tasks import Cancelled, Interrupted, LeaseLost, TimedOut
+from tasks import Cancelled, LeaseLost, TimedOut
 from workers import stopping
-from workers.announce import announce
 from workers.chunk import Chunk, Done
 from workers.context import JobContext
 from workers.outcome import Stopping, raised, released

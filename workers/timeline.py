@@ -31,7 +31,7 @@ def timeline(session: Session, job_id: UUID, after_seq: int = 0, limit: int = 20
     if job is None:
         return []
     events = [*_of_job(job), *_of_attempts(session, job_id, after_seq), *_stored(session, job_id, after_seq)]
-    return sorted(event for event in events if event.seq > after_seq)[:limit]
+    return sorted((event for event in events if event.seq > after_seq), key=lambda event: event.seq)[:limit]
 
 
 def _of_job(job: Job) -> list[TimelineEvent]:

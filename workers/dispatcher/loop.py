@@ -9,6 +9,7 @@ from threading import Event
 
 import structlog
 from redis.exceptions import RedisError
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.session import dispose, engine
@@ -25,8 +26,12 @@ log = structlog.get_logger()
 
 POLL = 1.0
 BUSY_POLL = 0.01
-CAMPAIGN_INTERVAL = 1.0
+UPKEEP_INTERVAL = 1.0
 PAUSE = 0.5
+RESCUE_DELAY = 5.0
+"""Seconds after winning a queue before any lease counts as run out: after an outage of Postgres the living renew
+theirs first."""
+REDIS_ERRORS = (RedisError, OSError, *app.connection_for_write().connection_errors)
 
 
 class Dispatcher:
@@ -55,44 +60,69 @@ class Dispatcher:
 
     def _serve(self) -> None:
         """Serve on one connection for as long as it holds."""
-        publisher = Publisher(app, handlers())
         with engine().connect() as connection:
             connection.detach()
-            election = Election(connection, self._queues)
-            turn = Turn(connection, get_settings(), handlers(), publisher.publish)
-            pruner = Pruner(connection, get_settings())
-            campaigned_at = 0.0
+            service = _Service(connection, self._queues)
             while not self._stop.is_set():
-                if time.monotonic() - campaigned_at >= CAMPAIGN_INTERVAL:
-                    campaigned_at = time.monotonic()
-                    self._campaign(election, turn)
-                self._wait(election.held, self._turn(turn, election.held, publisher))
-                if election.held:
-                    pruner.turn()
+                seconds = service.look_after()
+                if service.held:
+                    service.rung = doorbell.wait(service.held, seconds)
+                else:
+                    self._stop.wait(seconds)
 
-    def _campaign(self, election: Election, turn: Turn) -> None:
-        for queue in election.campaign():
-            log.info("queue_won", queue=queue)
-            turn.win(queue)
 
-    def _turn(self, turn: Turn, held: Sequence[str], publisher: Publisher) -> float:
-        """One turn at every queue held. Returns how long to wait for the next one."""
-        for queue in held:
-            turn.keep_up(queue)
-        try:
-            waiting = look(held) if held else {}
-            busy = [turn.dispatch(queue, waiting[queue]) for queue in held]
-        except (RedisError, OSError, *app.connection_for_write().connection_errors) as error:
-            log.warning("dispatcher_without_redis", error=type(error).__name__)
-            publisher.close()
+class _Service:
+    """One dispatcher's work on one connection."""
+
+    def __init__(self, connection: Connection, queues: Sequence[str]) -> None:
+        self.rung: str | None = None
+        """The queue whose doorbell rang; the others are looked at when nothing rings."""
+        self._publisher = Publisher(app, handlers())
+        self._election = Election(connection, queues)
+        self._turn = Turn(connection, get_settings(), handlers(), self._publisher.publish)
+        self._pruner = Pruner(connection, get_settings())
+        self._upkeep_at = 0.0
+        self._rescue_from = 0.0
+
+    @property
+    def held(self) -> Sequence[str]:
+        """The queues that are ours."""
+        return self._election.held
+
+    def look_after(self) -> float:
+        """One turn. Returns how many seconds the next one can wait, unless a doorbell rings."""
+        busy = self._dispatch([self.rung] if self.rung else self.held)
+        staged = self._turn.stage(self.held)
+        if time.monotonic() - self._upkeep_at >= UPKEEP_INTERVAL:
+            self._upkeep_at = time.monotonic()
+            self._keep_up()
+        if busy is None:
             return PAUSE
-        if any(busy):
-            return BUSY_POLL
-        due = turn.next_due(held) if held else None
-        return POLL if due is None else min(POLL, max(due, BUSY_POLL))
+        return BUSY_POLL if busy or staged else self._idle()
 
-    def _wait(self, held: Sequence[str], seconds: float) -> None:
-        if held:
-            doorbell.wait(held, seconds)
-        else:
-            self._stop.wait(seconds)
+    def _dispatch(self, queues: Sequence[str]) -> bool | None:
+        """Returns whether there is more to dispatch; None when Redis is away."""
+        try:
+            waiting = look(queues)
+            return any([self._turn.dispatch(queue, waiting[queue]) for queue in queues])
+        except REDIS_ERRORS as error:
+            log.warning("dispatcher_without_redis", error=type(error).__name__)
+            self._publisher.close()
+            return None
+
+    def _keep_up(self) -> None:
+        """Campaign for queues, and move on what time alone moves."""
+        for queue in self._election.campaign():
+            log.info("queue_won", queue=queue)
+            self._rescue_from = time.monotonic() + RESCUE_DELAY
+        if not self.held:
+            return
+        self._turn.expire(self.held)
+        self._turn.recover(self.held)
+        if time.monotonic() >= self._rescue_from:
+            self._turn.rescue(self.held)
+        self._pruner.turn()
+
+    def _idle(self) -> float:
+        due = self._turn.next_due(self.held) if self.held else None
+        return POLL if due is None else min(POLL, max(due, BUSY_POLL))

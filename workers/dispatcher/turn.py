@@ -6,11 +6,11 @@ Everything is written in short transactions on the one connection that holds the
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, extract, func, select, text
 from sqlalchemy.orm import Session
 
 from models import Job, Kind, lifecycle
@@ -30,11 +30,8 @@ BATCH = 1000
 ROUNDS = 2
 """How many messages per worker slot may wait in Redis."""
 UPKEEP_INTERVAL = 1.0
-RESCUE_DELAY = 5.0
-"""Seconds after winning a queue before anyone's lease counts as run out: after an outage of Postgres the living renew
-theirs first."""
 
-type_Publish = Callable[[str, str, Sequence[Hint]], None]
+Publish: TypeAlias = Callable[[str, str, Sequence[Hint]], None]
 
 
 class Turn:
@@ -45,56 +42,61 @@ class Turn:
         connection: Connection,
         settings: Settings,
         handlers: Mapping[str, Handler],
-        publish: type_Publish,
+        publish: Publish,
     ) -> None:
         self._connection = connection
         self._settings = settings
         self._handlers = handlers
         self._publish = publish
-        self._won_at: dict[str, float] = {}
-        self._upkeep_at: dict[str, float] = {}
-        self._learned_at = 0.0
+        self._learned_at = -UPKEEP_INTERVAL
         self._lanes: Mapping[str, Lane] = {}
         self._sizes: dict[str, int] = {}
 
-    def win(self, queue: str) -> None:
-        """The queue is ours from now on."""
-        self._won_at[queue] = time.monotonic()
-        self._upkeep_at[queue] = 0.0
-
-    def keep_up(self, queue: str) -> None:
-        """Move on what time alone moves: due, expired and lost jobs. At most once a second, but due jobs each turn."""
+    def stage(self, queues: Sequence[str]) -> int:
+        """Make ready what is due. Returns how many."""
         with self._transaction() as session:
-            staged = lifecycle.stage(session, queue, BATCH)
-        if staged:
-            log.debug("staged", queue=queue, jobs=staged)
-        now = time.monotonic()
-        if now - self._upkeep_at[queue] >= UPKEEP_INTERVAL:
-            self._upkeep_at[queue] = now
-            self._expire(queue)
-            self._rescue(queue, now)
+            return lifecycle.stage(session, queues, BATCH)
 
-    def dispatch(self, queue: str, waiting: Waiting) -> int:
-        """Publish ready jobs as far as there is room in Redis. Returns how many messages could not be sent yet
-        although there were jobs for them (so that the next look should come soon), or 0.
+    def expire(self, queues: Sequence[str]) -> None:
+        """End what is too late to start."""
+        with self._transaction() as session:
+            expired = lifecycle.expire(session, queues, BATCH)
+        self._tell("jobs_expired", expired)
+
+    def recover(self, queues: Sequence[str]) -> None:
+        """Dispatch anew what no worker claimed in time."""
+        with self._transaction() as session:
+            lost = lifecycle.lose_messages(session, queues, BATCH)
+        if lost:
+            log.warning("messages_lost", jobs=lost)
+
+    def rescue(self, queues: Sequence[str]) -> None:
+        """Take back the jobs of workers that vanished."""
+        with self._transaction() as session:
+            rescued = lifecycle.rescue(session, queues, self._settings.max_lost, BATCH)
+        self._tell("jobs_rescued", rescued)
+
+    def dispatch(self, queue: str, waiting: Waiting) -> bool:
+        """Publish ready jobs as far as there is room in Redis. Returns whether more may be ready than there was
+        room for.
         """
         if waiting.wiped:
             self._begin_anew(queue)
         self._learn()
         lane = self._lanes.get(queue)
         if lane is None:
-            return 0
+            return False
         room = ROUNDS * lane.slots - waiting.messages
         if room <= 0:
-            return 1
-        loads = self._mark(queue, lane, room)
-        for load, hints in loads:
-            self._send(queue, load, hints)
-        return 1 if len(loads) >= room else 0
+            return True
+        marked = self._mark(queue, lane, room)
+        for load, hints in marked:
+            self._send(queue, load.kind, hints)
+        return len(marked) >= room
 
     def next_due(self, queues: Sequence[str]) -> float | None:
         """Seconds until the next scheduled job of `queues` is due; None when there is none."""
-        statement = select(func.extract("epoch", func.min(Job.run_at) - func.now())).where(
+        statement = select(extract("epoch", func.min(Job.run_at) - func.now())).where(
             Job.queue.in_(queues), Job.state == State.SCHEDULED
         )
         with self._transaction() as session:
@@ -116,50 +118,33 @@ class Turn:
         rows = session.execute(_READY, {"queue": queue, "kinds": known, "limit": limit})
         return [Candidate(row.id, row.kind, row.lost > 0 or not self._handlers[row.kind].chunk) for row in rows]
 
-    def _send(self, queue: str, load: Load, hints: Sequence[Hint]) -> None:
+    def _send(self, queue: str, kind: str, hints: Sequence[Hint]) -> None:
         try:
-            self._publish(queue, load.kind, hints)
-        except Exception as error:
-            log.warning("publish_failed", queue=queue, kind=load.kind, error=type(error).__name__)
+            self._publish(queue, kind, hints)
+        except Exception:
             with self._transaction() as session:
                 lifecycle.withdraw(session, hints)
             raise
 
     def _learn(self) -> None:
-        """Look up who works and how long kinds take; once a second, or each turn while nobody works."""
-        now = time.monotonic()
-        if now - self._learned_at < UPKEEP_INTERVAL:
+        """Look up, once a second, who works and how long kinds take."""
+        if time.monotonic() - self._learned_at < UPKEEP_INTERVAL:
             return
-        self._learned_at = now
+        self._learned_at = time.monotonic()
         with self._transaction() as session:
             self._lanes = lanes(session, self._settings.lease)
             observed = dict(session.execute(select(Kind.kind, Kind.seconds)).tuples().all())
         self._sizes = {kind: fitting(observed.get(kind), self._settings.max_chunk) for kind in self._handlers}
 
-    def _expire(self, queue: str) -> None:
-        with self._transaction() as session:
-            expired = lifecycle.expire(session, queue, BATCH)
-        self._tell("expired", queue, expired)
-
-    def _rescue(self, queue: str, now: float) -> None:
-        with self._transaction() as session:
-            lost = lifecycle.lose_messages(session, queue, BATCH)
-            rescued: list[UUID] = []
-            if now - self._won_at[queue] >= RESCUE_DELAY:
-                rescued = lifecycle.rescue(session, queue, self._settings.max_lost, BATCH)
-        if lost:
-            log.warning("messages_lost", queue=queue, jobs=lost)
-        self._tell("rescued", queue, rescued)
-
     def _begin_anew(self, queue: str) -> None:
         """Redis was wiped: what was published before is gone, so its jobs need not wait for their lease."""
         with self._transaction() as session:
-            lost = lifecycle.lose_messages(session, queue, PAGE, early=self._settings.dispatch_lease + _MINUTE)
+            lost = lifecycle.lose_messages(session, [queue], PAGE, early=2 * self._settings.dispatch_lease)
         log.warning("redis_wiped", queue=queue, jobs=lost)
 
-    def _tell(self, what: str, queue: str, ids: Sequence[UUID]) -> None:
+    def _tell(self, event: str, ids: Sequence[UUID]) -> None:
         if ids:
-            log.warning(f"jobs_{what}", queue=queue, jobs=len(ids))
+            log.warning(event, jobs=len(ids))
             announce(ids)
 
     @contextmanager
@@ -167,8 +152,6 @@ class Turn:
         with Session(self._connection) as session, session.begin():
             yield session
 
-
-_MINUTE = timedelta(minutes=1)
 
 _READY = text(
     """
