@@ -1,0 +1,165 @@
+"""From what a client sends to a `NewJob`: the envelope, the kind, the params; for one job or for thousands.
+
+The job keeps the params as the client wrote them, once the handler's model accepts them. A dump of the model
+would lose aliases, mask secrets and freeze today's defaults into jobs that run in a year.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import orjson
+from flask import request
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
+
+from api.auth import Caller
+from api.errors import Problem, validated
+from tasks import QUEUES, Handler
+from tasks.discovery import UnknownKind, handler_of
+from workers.queue import NewJob
+
+PARAMS_LIMIT = 256 * 1024
+TEN_YEARS_S = 10 * 366 * 86_400
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+# A thousand years before Python and Postgres end, no sum of such a time and a delay overflows.
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def _written_with_zone(value: object) -> object:
+    if isinstance(value, str) and _RFC3339.fullmatch(value):
+        return value
+    raise PydanticCustomError("timestamp", "Input should be text like 2030-01-31T08:00:00Z, with a time zone")
+
+
+def _in_range(value: datetime) -> datetime:
+    if not _EARLIEST <= value < _LATEST:
+        raise PydanticCustomError("timestamp_range", "Input should lie between the years 1970 and 9000")
+    return value.astimezone(UTC)
+
+
+def _known_queue(value: str) -> str:
+    if value not in QUEUES:
+        raise PydanticCustomError("unknown_queue", "Input should be one of " + ", ".join(QUEUES))
+    return value
+
+
+Timestamp = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written_with_zone, json_schema_input_type=AwareDatetime),
+    AfterValidator(_in_range),
+]
+"""A moment on the wire: RFC 3339 with an offset, 1970 to 8999; in UTC once read."""
+Queue = Annotated[str, AfterValidator(_known_queue), Field(json_schema_extra={"enum": list(QUEUES)})]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=256)]
+Seconds = Annotated[float, Field(le=TEN_YEARS_S, allow_inf_nan=False)]
+
+
+class SubmitJob(BaseModel):
+    """A job to be performed as soon as possible, or at `run_at`, or after `delay_s`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(max_length=200, examples=["text.count"])
+    params: dict[str, Any] = Field(
+        description="What the kind's schema asks for; at most 256 KiB.", examples=[{"text": "one two"}]
+    )
+    queue: Queue | None = Field(default=None, description="Another queue than the kind's own.")
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first within a queue.")
+    run_at: Timestamp | None = Field(
+        default=None, description="Not before this moment; a past one means now."
+    )
+    delay_s: Annotated[Seconds, Field(ge=0)] | None = Field(
+        default=None, description="Not before so many seconds."
+    )
+    expires_at: Timestamp | None = Field(default=None, description="Not started after this moment.")
+    deadline_s: Annotated[Seconds, Field(gt=0)] | None = Field(
+        default=None, description="Neither started nor continued so many seconds after it is due."
+    )
+    max_attempts: int | None = Field(default=None, ge=1, le=100, description="Instead of the kind's own.")
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=16)
+    unique_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
+        default=None, description="At most one job with this key waits or runs at a time."
+    )
+    on_conflict: Literal["reject", "return_existing", "replace"] | None = Field(
+        default=None, description="What to do when `unique_key` is taken; `reject` when left out."
+    )
+
+
+def new_job(wanted: SubmitJob, caller: Caller, now: datetime) -> tuple[NewJob, Handler]:
+    """Check what the envelope's model cannot know, down to the params. Raises `Problem` with pointers."""
+    _refuse_contradictions(wanted)
+    handler = _handler(wanted.kind, caller)
+    if len(orjson.dumps(wanted.params)) > PARAMS_LIMIT:
+        raise fault("/params", "too_large", "params may take 256 KiB; put larger inputs into files")
+    validated(handler.params, wanted.params, "/params")
+    return _assembled(wanted, handler, now), handler
+
+
+def fault(pointer: str, code: str, detail: str) -> Problem:
+    """The refusal of a request for one reason at one place."""
+    errors = [{"pointer": pointer, "code": code, "detail": detail}]
+    return Problem(422, "invalid", "what was sent cannot be accepted; see errors", errors=errors)
+
+
+def refuse_kind(kind: str, caller: Caller) -> None:
+    """Refuse a kind that the caller's key may not submit. Raises `Problem` 403."""
+    if caller.kinds is not None and kind not in caller.kinds:
+        raise Problem(403, "kind_not_allowed", "this key may not submit jobs of this kind")
+
+
+def _refuse_contradictions(wanted: SubmitJob) -> None:
+    if wanted.run_at is not None and wanted.delay_s is not None:
+        raise fault("/delay_s", "contradiction", "give run_at or delay_s, not both")
+    if wanted.run_at is not None and wanted.expires_at is not None and wanted.expires_at <= wanted.run_at:
+        raise fault("/expires_at", "contradiction", "a job that expires before run_at would never run")
+    if wanted.on_conflict is not None and wanted.unique_key is None:
+        raise fault("/on_conflict", "contradiction", "on_conflict means nothing without unique_key")
+
+
+def _handler(kind: str, caller: Caller) -> Handler:
+    try:
+        handler = handler_of(kind)
+    except UnknownKind:
+        raise fault("/kind", "unknown_kind", "there is no such kind; GET /v1/kinds lists them") from None
+    refuse_kind(kind, caller)
+    return handler
+
+
+def _assembled(wanted: SubmitJob, handler: Handler, now: datetime) -> NewJob:
+    due = wanted.run_at if wanted.delay_s is None else now + timedelta(seconds=wanted.delay_s)
+    deadline = (
+        None if wanted.deadline_s is None else max(due or now, now) + timedelta(seconds=wanted.deadline_s)
+    )
+    return NewJob(
+        kind=wanted.kind,
+        params=wanted.params,
+        queue=wanted.queue or handler.queue,
+        max_attempts=wanted.max_attempts or handler.max_attempts,
+        priority=wanted.priority,
+        run_at=due,
+        expires_at=wanted.expires_at,
+        deadline_at=deadline,
+        labels=wanted.labels,
+        unique_key=wanted.unique_key,
+        on_conflict=wanted.on_conflict or "reject",
+        traceparent=_traceparent(),
+    )
+
+
+def _traceparent() -> str | None:
+    """The request's W3C trace context, if it sent a well-formed one."""
+    given = request.headers.get("traceparent")
+    return given if given is not None and _TRACEPARENT.fullmatch(given) else None

@@ -1,0 +1,84 @@
+"""POST /v1/jobs: accept one job, and, where the client prefers, wait for its end.
+
+A 202 leaves only after the job's row is committed. The doorbell rings after that, and only latency depends
+on it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from flask.typing import ResponseReturnValue
+from flask_openapi import APIBlueprint
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from api.auth import caller, requires
+from api.errors import Problem
+from api.idempotency import first_answer, remember
+from api.job_resource import JobResource, has_ended, read, rendered_new
+from api.long_poll import look_until, preferred_wait
+from api.new_job import SubmitJob, new_job
+from api.openapi import BODY, responses
+from models.job import State
+from models.session import transaction
+from workers.doorbell import ring
+from workers.queue import Conflict, Enqueued, NewJob, enqueue
+
+blueprint = APIBlueprint("submit", __name__)
+
+
+@blueprint.post(
+    "/v1/jobs",
+    operation_id="submitJob",
+    responses=responses({202: JobResource, 200: JobResource}, 409, *BODY),
+)
+@requires("jobs:write")
+def submit(body: SubmitJob) -> ResponseReturnValue:
+    """Submit a job.
+
+    202 means that the job is stored and will be performed. With `Prefer: wait=N`, 200 is the job at its end.
+    """
+    app_id = caller().app_id
+    new, handler = new_job(body, caller(), datetime.now(UTC))
+    with transaction() as session:
+        replay = first_answer(session, required=handler.idempotency_required)
+        if replay is not None:
+            return replay
+        (outcome,) = enqueue(session, app_id, (new,))
+        job = resource(session, app_id, new, outcome)
+        location = f"/v1/jobs/{job['id']}"
+        remember(session, 202, location, job, forever=handler.idempotency_required)
+    if job["state"] == State.READY:
+        ring((job["queue"],))
+    seconds = preferred_wait()
+    ended = _wait(app_id, job["id"], seconds) if seconds else None
+    if ended is not None:
+        return ended, 200, {"Location": location, "Preference-Applied": f"wait={seconds}"}
+    return job, 202, {"Location": location, "Retry-After": "1"}
+
+
+def resource(session: Session, app_id: UUID, new: NewJob, outcome: Enqueued | Conflict) -> dict[str, Any]:
+    """The job that was written, or the live one that has its `unique_key` where the client asked for that.
+
+    Raises `Problem` 409 where it did not.
+    """
+    if isinstance(outcome, Enqueued):
+        return rendered_new(new, outcome)
+    existing = read(session, app_id, outcome.id) if outcome.existing else None
+    if existing is None:
+        raise Problem(409, "unique_key_taken", f"the job {outcome.id} has this unique_key and has not ended")
+    return existing
+
+
+def _wait(app_id: UUID, job_id: UUID, seconds: int) -> dict[str, Any] | None:
+    def look() -> dict[str, Any] | None:
+        with transaction() as session:
+            job = read(session, app_id, job_id)
+        return job if job is not None and has_ended(job["state"]) else None
+
+    try:
+        return look_until(job_id, seconds, look)
+    except SQLAlchemyError:
+        # The job is accepted whatever happens to Postgres now: a 503 would have the client submit it twice.
+        return None
