@@ -1,0 +1,58 @@
+# Needs Python >= 3.11 and make, nothing else. `make` lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/stamp
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check lint types lock bench openapi clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## Start everything, run a real job of each family, show them finishing
+	@$(BIN)/python -m embedded demo
+
+up: $(STAMP) ## Start everything and keep it running until Ctrl-C
+	@$(BIN)/python -m embedded up
+
+test: $(STAMP) ## Run every test against real services, started for the occasion
+	$(PYTEST) -n 2
+
+check: lint types ## All that CI checks: style, types, imports, dependencies, tests with coverage
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(PYTEST) -n 2 --cov --cov-branch
+
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy .
+
+lock: ## Resolve the dependencies anew, with hashes and without index addresses
+	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
+		--extra embedded --extra dev --quiet --output-file requirements-dev.lock
+	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
+		--constraint requirements-dev.lock --quiet --output-file requirements.lock
+
+bench: $(STAMP) ## Measure throughput and latency beside the usual ways to do it
+	$(BIN)/python -m bench
+
+openapi: $(STAMP) ## Write the API's description to the file that is committed
+	$(BIN)/python -m api.openapi
+
+clean: ## Remove .venv, the data of `make up`, caches and build products
+	rm -rf .venv .mainstay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .coverage* htmlcov build dist *.egg-info
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Mainstay needs Python 3.11 or later; $(PYTHON) is older. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+		{ echo "$(PYTHON) has no working venv module: on Debian and Ubuntu install the package python3-venv."; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
