@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from flask.typing import ResponseReturnValue
 from flask_openapi import APIBlueprint
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import select
@@ -52,7 +51,7 @@ class AttemptPage(BaseModel):
     "/v1/jobs/<job_id>/attempts", operation_id="listAttempts", responses=responses({200: AttemptPage}, 404)
 )
 @requires("jobs:read")
-def attempts(path: JobPath, query: PageQuery) -> ResponseReturnValue:
+def attempts(path: JobPath, query: PageQuery) -> dict[str, Any]:
     """List a job's attempts, the first one first."""
     with transaction() as session:
         # The running one first: should it end between the two, its row says more and takes its place.

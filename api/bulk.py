@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from flask import request
-from flask.typing import ResponseReturnValue
+from flask import Response, request
 from flask_openapi import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
@@ -61,7 +60,7 @@ class BulkAnswer(BaseModel):
     "/v1/jobs/bulk", operation_id="submitJobs", responses=responses({200: BulkAnswer}, 409, *BODY)
 )
 @requires("jobs:write")
-def submit_many(query: BulkQuery) -> ResponseReturnValue:
+def submit_many(query: BulkQuery) -> Response | dict[str, Any]:
     """Submit up to 5,000 jobs.
 
     200 with an answer per item, each with the status that it would have had alone. With `atomic=true` one

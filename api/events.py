@@ -12,7 +12,6 @@ from uuid import UUID
 
 import orjson
 from flask import Response, request
-from flask.typing import ResponseReturnValue
 from flask_openapi import APIBlueprint
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import Row, select
@@ -70,7 +69,7 @@ _ANSWER = {
     responses=responses({200: _ANSWER, 204: None}, 404, 406),
 )
 @requires("jobs:read")
-def events(path: JobPath, query: PageQuery) -> ResponseReturnValue:
+def events(path: JobPath, query: PageQuery) -> Response | dict[str, Any]:
     """List a job's events, or follow them.
 
     With `Accept: text/event-stream` a stream: `id` is the event's `seq`, `Last-Event-ID` resumes behind it, a
@@ -83,7 +82,7 @@ def events(path: JobPath, query: PageQuery) -> ResponseReturnValue:
     return _stream(path.job_id, query.after) if wanted == STREAM else _page(path.job_id, query)
 
 
-def _page(job_id: UUID, query: PageQuery) -> ResponseReturnValue:
+def _page(job_id: UUID, query: PageQuery) -> dict[str, Any]:
     with _snapshot() as session:
         if _position(session, caller().app_id, job_id) is None:
             raise not_found()
@@ -93,7 +92,7 @@ def _page(job_id: UUID, query: PageQuery) -> ResponseReturnValue:
     return {"items": [event._asdict() for event in page], "next_cursor": next_cursor}
 
 
-def _stream(job_id: UUID, after: int) -> ResponseReturnValue:
+def _stream(job_id: UUID, after: int) -> Response:
     app_id = caller().app_id
     after = _last_event_id(after)
     with transaction() as session:

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import orjson
 from flask import request
-from flask.typing import ResponseReturnValue
 from flask_openapi import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -82,7 +81,7 @@ class JobPage(BaseModel):
 
 @blueprint.get("/v1/jobs", operation_id="listJobs", responses=responses({200: JobPage}))
 @requires("jobs:read")
-def list_jobs(query: JobListQuery) -> ResponseReturnValue:
+def list_jobs(query: JobListQuery) -> tuple[dict[str, Any], int, dict[str, str]]:
     """List jobs, the newest first.
 
     `state` may be repeated. Any `label.KEY=VALUE` narrows the list to jobs with that label. There are no
@@ -95,7 +94,7 @@ def list_jobs(query: JobListQuery) -> ResponseReturnValue:
         rows = session.execute(page).all()
     items = [rendered(row) for row in rows[: query.limit]]
     if len(rows) <= query.limit:
-        return {"items": items, "next_cursor": None}
+        return {"items": items, "next_cursor": None}, 200, {}
     cursor = _sealed(items[-1]["id"], query)
     return {"items": items, "next_cursor": cursor}, 200, {"Link": f'<{_address(cursor)}>; rel="next"'}
 

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import orjson
 from flask import Response, request
-from flask.typing import ResponseReturnValue
 from flask_openapi import APIBlueprint
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -29,7 +28,7 @@ blueprint = APIBlueprint("jobs", __name__)
     "/v1/jobs/<job_id>", operation_id="getJob", responses=responses({200: JobResource, 304: None}, 404)
 )
 @requires("jobs:read")
-def show(path: JobPath) -> ResponseReturnValue:
+def show(path: JobPath) -> Response:
     """Show a job.
 
     Always 200 while the job exists: a failure is inside it. With `Prefer: wait=N` the answer comes as soon as
@@ -52,7 +51,7 @@ def show(path: JobPath) -> ResponseReturnValue:
     "/v1/jobs/<job_id>/cancel", operation_id="cancelJob", responses=responses({202: JobResource}, 404, 409)
 )
 @requires("jobs:write")
-def cancel(path: JobPath) -> ResponseReturnValue:
+def cancel(path: JobPath) -> tuple[dict[str, Any], int]:
     """Cancel a job that waits, or ask a running one to stop.
 
     A running job shows `cancel_requested_at` until it has stopped. Asking again is fine; 409 when the job has
@@ -75,7 +74,7 @@ def cancel(path: JobPath) -> ResponseReturnValue:
     "/v1/jobs/<job_id>/retry", operation_id="retryJob", responses=responses({202: JobResource}, 404, 409)
 )
 @requires("jobs:write")
-def retry(path: JobPath) -> ResponseReturnValue:
+def retry(path: JobPath) -> tuple[dict[str, Any], int]:
     """Give a job that failed, was cancelled, expired or is parked all its attempts anew.
 
     409 in any other state, and while another job lives with its `unique_key`.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from flask.typing import ResponseReturnValue
+from flask import Response
 from flask_openapi import APIBlueprint
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -34,7 +34,7 @@ blueprint = APIBlueprint("submit", __name__)
     responses=responses({202: JobResource, 200: JobResource}, 409, *BODY),
 )
 @requires("jobs:write")
-def submit(body: SubmitJob) -> ResponseReturnValue:
+def submit(body: SubmitJob) -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     """Submit a job.
 
     202 means that the job is stored and will be performed. With `Prefer: wait=N`, 200 is the job at its end.
