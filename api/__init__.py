@@ -2,16 +2,18 @@
 
 import importlib
 import pkgutil
+from collections.abc import Collection
 from typing import Any
 
 import orjson
-from flask import Response
+from flask import Flask, Response, request
 from flask.json.provider import JSONProvider
-from flask_openapi import Info, OpenAPI
+from flask_openapi.models.info import Info
+from flask_openapi.openapi import OpenAPI
 
 import api
-from api import errors
-from api.request_id import HEADER, request_id
+from api import errors, rate_limit, request_id
+from logs import configure_logging
 from settings import get_settings
 
 
@@ -19,41 +21,82 @@ class Json(JSONProvider):
     """orjson in and out: times as RFC 3339 with `Z`, ids as text."""
 
     def dumps(self, obj: Any, **_kwargs: Any) -> str:
+        """The JSON text of `obj`."""
         return orjson.dumps(obj, option=orjson.OPT_UTC_Z).decode()
 
     def loads(self, s: str | bytes, **_kwargs: Any) -> Any:
+        """Only for trusted text: requests are read by `api.body`."""
         return orjson.loads(s)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
+        """What a view's dict or list becomes."""
         obj = self._prepare_response_obj(args, kwargs)
         return Response(orjson.dumps(obj, option=orjson.OPT_UTC_Z), content_type="application/json")
 
 
 class Answer(Response):
-    """No answer is HTML by default."""
+    """No answer is HTML unless it says so."""
 
     default_mimetype = "application/json"
 
 
 def create_app() -> OpenAPI:
-    """The whole application. Raises `SettingsError` when the environment is not usable."""
-    get_settings()
-    app = OpenAPI(__name__, info=Info(title="Mainstay", version="1"), doc_ui=False, static_folder=None)
+    """The application for this environment. Raises `SettingsError` when that is not usable."""
+    settings = get_settings()
+    configure_logging("api", request_id.fields)
+    return assemble(settings.cors_origins)
+
+
+def assemble(cors_origins: Collection[str] = ()) -> OpenAPI:
+    """The application alone: every module here that has a `blueprint` is a resource."""
+    app = OpenAPI(__name__, info=Info(title="Mainstay", version="1.0.0"), doc_ui=False, static_folder=None)
     app.response_class = Answer
     app.json = Json(app)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False  # It would answer with a redirect, in HTML.
     errors.init_app(app)
     for module in pkgutil.iter_modules(api.__path__):
         blueprint = getattr(importlib.import_module(f"api.{module.name}"), "blueprint", None)
         if blueprint is not None:
             app.register_api(blueprint)
     app.after_request(_finish)
+    if cors_origins:
+        _allow_origins(app, frozenset(cors_origins))
     return app
 
 
 def _finish(response: Response) -> Response:
-    response.headers[HEADER] = request_id()
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    headers = response.headers
+    headers[request_id.HEADER] = request_id.request_id()
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Cache-Control", "no-store")
+    rate_limit.describe(response)
     return response
+
+
+def _allow_origins(app: Flask, origins: frozenset[str]) -> None:
+    """Let pages of these origins call the API (CORS); keys travel in a header, so no credentials are allowed."""
+
+    def preflight() -> Response | None:
+        asked = request.headers.get("Access-Control-Request-Method")
+        if request.method != "OPTIONS" or asked is None or request.headers.get("Origin") not in origins:
+            return None
+        return Response(
+            status=204,
+            headers={
+                "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
+                "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", ""),
+                "Access-Control-Max-Age": "600",
+            },
+        )
+
+    def admit(response: Response) -> Response:
+        origin = request.headers.get("Origin")
+        response.headers.add("Vary", "Origin")
+        if origin in origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "*"
+        return response
+
+    app.before_request(preflight)
+    app.after_request(admit)

@@ -6,7 +6,7 @@ JSON parser, and building each query model's schema again on every request.
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin
 
 from flask import request
 from pydantic import BaseModel, ValidationError
@@ -18,12 +18,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def reader_of(view: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function from the address's variables to the keyword arguments of `view`.
-
-    A model that is only annotated, by a decorator, is for the document: such a view reads the request itself.
-    """
-    hints, taken = get_type_hints(view), signature(view).parameters
-    path, query, body = (hints[name] if name in taken else None for name in ("path", "query", "body"))
+    """A function from the address's variables to the keyword arguments of `view`."""
+    taken = signature(view).parameters
+    path, query, body = (
+        taken[name].annotation if name in taken else None for name in ("path", "query", "body")
+    )
 
     def read(variables: dict[str, Any]) -> dict[str, Any]:
         arguments: dict[str, Any] = {} if path else variables
@@ -41,6 +40,8 @@ def reader_of(view: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, 
 def validated_query(model: type[Model]) -> Model:
     """The query as `model`. Raises `Problem` 422, also for a parameter that is given twice and is no list."""
     given: dict[str, Any] = {}
+    if b"%00" in request.query_string:
+        raise Problem(400, "malformed_request", "a query parameter holds a NUL character")
     for name, values in request.args.lists():
         if _is_list(model, name):
             given[name] = values

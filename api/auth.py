@@ -75,6 +75,10 @@ def requires(scope: str) -> Callable[[View], View]:
                 raise Problem(403, "missing_scope", f"this key does not have the scope {scope}")
             return view(**read(variables))
 
+        # Flask's name for what a view returns cannot be resolved when the program runs, and the document tries to.
+        guarded.__annotations__ = {
+            name: hint for name, hint in view.__annotations__.items() if name != "return"
+        }
         guarded.scope = scope  # type: ignore[attr-defined]  # the document and the tests read it
         guarded.__delay_validate_request__ = True  # type: ignore[attr-defined]  # flask-openapi: the view reads for itself
         return guarded  # type: ignore[return-value]  # wraps() keeps the signature
