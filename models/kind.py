@@ -7,7 +7,7 @@ from models.base import Base, CreatedAt
 
 
 class Kind(Base):
-    """One kind's moving average of how long an attempt keeps a worker busy, in seconds."""
+    """One kind's moving average of how long its handler takes, in seconds."""
 
     __tablename__ = "kinds"
 

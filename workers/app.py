@@ -2,6 +2,7 @@
 
 import os
 from typing import Any
+from uuid import UUID
 
 import structlog
 from billiard.exceptions import WorkerLostError
@@ -40,7 +41,11 @@ class HintRequest(Request):
         """Celery tells that the child vanished."""
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         if isinstance(exc_info.exception, WorkerLostError) and self.worker_pid:
-            _abandon([Hint(*hint) for hint in self.args[0]], f"{self.hostname}:{self.worker_pid}")
+            _abandon(_read(self.args[0]), f"{self.hostname}:{self.worker_pid}")
+
+
+def _read(hints: list[tuple[str, int]]) -> list[Hint]:
+    return [Hint(UUID(job_id), int(epoch)) for job_id, epoch in hints]
 
 
 def _abandon(hints: list[Hint], worker: str) -> None:
@@ -64,7 +69,7 @@ class KindTask(Task):  # type: ignore[misc, type-arg]  # Celery's own class is u
         """Perform the jobs that `hints` (id, epoch) tell of."""
         if _keeper is None:
             raise RuntimeError("this process was not set up to perform jobs: start it as a Celery worker")
-        execute(_keeper, [Hint(*hint) for hint in hints])
+        execute(_keeper, _read(hints))
 
 
 def register_kinds() -> None:

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from models import lease
 from models.base import new_id
@@ -35,8 +37,6 @@ class JobContext:
         self.checkpoint = claim.checkpoint
         self.token = claim.token
         self.handler = handler
-        self.log = structlog.get_logger().bind(job=str(claim.id), kind=claim.kind, attempt=claim.attempt)
-        self.files = AppFiles(claim.app_id, claim.id)
         self.children: list[NewJob] = []
         self.started = time.monotonic()
         self.interrupted_at: float | None = None
@@ -46,6 +46,17 @@ class JobContext:
         self._limit = handler.timeout if claim.deadline_in is None else min(handler.timeout, claim.deadline_in)
         self._progress_at = self.started
         self._lock = Lock()
+
+    @cached_property
+    def log(self) -> FilteringBoundLogger:
+        """A logger that names the job in every line."""
+        bound = structlog.get_logger().bind(job=str(self.job_id), kind=self.kind, attempt=self.attempt)
+        return cast("FilteringBoundLogger", bound)
+
+    @cached_property
+    def files(self) -> AppFiles:
+        """The files of the job's app."""
+        return AppFiles(self.app_id, self.job_id)
 
     @property
     def elapsed(self) -> timedelta:

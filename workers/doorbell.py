@@ -16,6 +16,8 @@ from workers.connections import redis_client
 
 log = structlog.get_logger()
 
+RESOLUTION = 0.1
+"""Seconds below which the server's time-outs are too coarse: a shorter wait just sleeps, a ring stays for the next."""
 BREAK = 1.0
 """Seconds to leave Redis alone after it failed."""
 
@@ -79,9 +81,15 @@ def forget() -> None:
 def wait(queues: Sequence[str], seconds: float) -> str | None:
     """Return the first of `queues` that rings, or None after `seconds`, with or without Redis."""
     started = time.monotonic()
+    rung = _pop(queues, seconds) if seconds >= RESOLUTION else None
+    if rung is None:
+        time.sleep(max(0.0, seconds - (time.monotonic() - started)))
+    return rung
+
+
+def _pop(queues: Sequence[str], seconds: float) -> str | None:
     with suppress(RedisError):
-        rung = redis_client(timeout=seconds + 1).blpop([_key(queue) for queue in queues], timeout=seconds)
+        rung = redis_client(timeout=2.0).blpop([_key(queue) for queue in queues], timeout=seconds)
         if rung is not None:
             return str(rung[0]).removeprefix(_key(""))
-    time.sleep(max(0.0, seconds - (time.monotonic() - started)))
     return None

@@ -24,21 +24,21 @@ log = structlog.get_logger()
 
 def execute(keeper: Keeper, hints: Sequence[Hint]) -> None:
     """Perform what of `hints` can still be claimed. Void hints are dropped silently: a message decides nothing."""
-    started = time.monotonic()
     claims = _claim(keeper, hints)
     if not claims:
         return
     chunk = Chunk(claims)
     handler = handler_of(claims[0].kind)
-    performed = 0
+    performed, seconds = 0, 0.0
     with keeper.watching(chunk):
         while (claim := chunk.begin()) is not None:
+            started = time.monotonic()
             _perform(chunk, claim, handler)
-            performed += 1
+            performed, seconds = performed + 1, seconds + time.monotonic() - started
             if chunk.flush_due():
                 _flush_or_wait(chunk)
         flush_all(chunk)
-    observe.note(handler.kind, performed, time.monotonic() - started)
+    observe.note(handler.kind, performed, seconds)
 
 
 def _claim(keeper: Keeper, hints: Sequence[Hint]) -> list[Claim]:

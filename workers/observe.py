@@ -1,4 +1,4 @@
-"""Observe: how long the jobs of each kind keep a worker busy, told to the dispatcher about once a second."""
+"""Observe: how long the handlers of each kind take, told to the dispatcher about once a second."""
 
 import time
 from threading import Lock

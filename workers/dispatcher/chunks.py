@@ -8,6 +8,8 @@ from uuid import UUID
 
 TARGET = 0.075
 """Seconds of work that one message should carry."""
+COST = 0.0001
+"""Seconds that claiming and recording add to every job."""
 
 
 class Candidate(NamedTuple):
@@ -26,10 +28,10 @@ class Load(NamedTuple):
 
 
 def fitting(seconds: float | None, limit: int) -> int:
-    """How many jobs that keep a worker busy for `seconds` each fit into one message; 1 while nothing is known."""
+    """How many jobs whose handler takes `seconds` fit into one message; 1 while nothing is known."""
     if seconds is None:
         return 1
-    return max(1, min(limit, int(TARGET / max(seconds, 1e-6))))
+    return max(1, min(limit, int(TARGET / (seconds + COST))))
 
 
 def divide(candidates: Sequence[Candidate], sizes: Mapping[str, int], slots: int, room: int) -> list[Load]:
