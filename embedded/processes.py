@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from embedded import CannotRun, tether
@@ -55,18 +56,17 @@ def spawn(  # noqa: PLR0913 -- each is a fact about the process that only its ca
         )
 
 
-def end(process: subprocess.Popen[bytes], request: signal.Signals, deadline: float) -> bool:
-    """Ask the process to stop, past the deadline (seconds) kill its session; whether it stopped by itself."""
+def end(process: subprocess.Popen[bytes], request: signal.Signals, deadline: float) -> None:
+    """Ask the process to stop, past the deadline (seconds) kill it; what it started ends with it."""
     if process.poll() is not None:
-        return True
+        # Long gone, perhaps: its number may be another's by now.
+        return
     process.send_signal(request)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(deadline)
-    except subprocess.TimeoutExpired:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return False
-    return True
+    process.wait()
 
 
 def end_leftover(pid: int, word: str, request: signal.Signals, deadline: float) -> bool:
