@@ -42,7 +42,8 @@ class Echo:
         }
 
     def __call__(self, request: Request) -> Behaviour:
-        name, _, rest = request.path.lstrip("/").partition("/")
+        # Whatever follows the second segment is ignored, so that `/status/503` can serve as a base address too.
+        name, rest = [*request.path.split("/")[1:3], ""][:2]
         query = dict(parse_qsl(request.query, keep_blank_values=True))
         if name == "calls":
             return self._calls(request, query)

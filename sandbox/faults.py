@@ -56,7 +56,7 @@ class Faults:
         self._armed: list[Fault] = []
 
     def arm(self, order: Mapping[str, Any]) -> Fault:
-        """Arm what `{fault, endpoint?, nth?, times?, delay_ms?}` asks for, or raise ValueError when it makes no sense."""
+        """Arm what `{fault, endpoint?, nth?, times?, delay_ms?}` asks for, or raise ValueError where it makes none."""
         unknown = set(order) - {"fault", "endpoint", "nth", "times", "delay_ms"}
         if unknown:
             raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
