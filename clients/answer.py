@@ -56,7 +56,7 @@ class Answer:
         return self.sha256 is None or len(self.body) < self.size
 
     def text(self) -> str:
-        """The body as text that any store can hold: undecodable bytes and control characters become U+FFFD."""
+        """The body as text that any store can hold: bytes that are no text become U+FFFD."""
         decoder = codecs.getincrementaldecoder(self._charset())(errors="replace")
         return _CONTROL.sub("\ufffd", decoder.decode(self.body, final=not self.truncated))
 
