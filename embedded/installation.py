@@ -157,8 +157,8 @@ class Installation:
     def _ensure_keys(self) -> None:
         """Use the keys of an earlier run if they are still good."""
         if not self._is_good(self._kept.api_key):
-            self._kept.api_key = self._new_key("all-app")
-            self._kept.operator_key = self._new_key("ops:read", "ops:write", "keys:admin")
+            self._kept.api_key = self._new_key("demo", "--all-app-scopes")
+            self._kept.operator_key = self._new_key("operators", "--operator")
 
     def _is_good(self, key: str) -> bool:
         with requests.Session() as session:
@@ -168,9 +168,8 @@ class Installation:
             )
         return answer.status_code == HTTPStatus.OK
 
-    def _new_key(self, *scopes: str) -> str:
-        wanted = [word for scope in scopes for word in ("--scopes", scope)]
-        made = self._run("keys", *python("cli", "keys", "create", "--app", "demo", *wanted, "--json"))
+    def _new_key(self, app: str, scopes: str) -> str:
+        made = self._run("keys", *python("cli", "keys", "create", "--app", app, scopes, "--json"))
         return str(json.loads(made)["key"])
 
     def _run(self, name: str, *command: str) -> str:

@@ -64,8 +64,10 @@ LANES = (
 
 def api(ports: Ports) -> Role:
     """The HTTP API."""
-    command = python("gunicorn", "--config", "api/gunicorn.conf.py", "--bind", f"{LOOPBACK}:{ports.api}")
-    return Role("api", (*command, "api:create_app()"), 15, lambda: responds(f"{url(ports.api)}/readyz"))
+    # Whoever pressed Ctrl-C gets the prompt back before the last long poll would have ended.
+    command = python("gunicorn", "--config", "api/gunicorn.conf.py", "--graceful-timeout", "8",
+                     "--bind", f"{LOOPBACK}:{ports.api}", "api:create_app()")  # fmt: skip
+    return Role("api", command, 12, lambda: responds(f"{url(ports.api)}/readyz"))
 
 
 def dispatcher() -> Role:
