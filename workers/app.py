@@ -1,5 +1,6 @@
 """The Celery application: one Celery task per kind, all bound to `execute`, and what each process sets up for it."""
 
+import logging
 import os
 from typing import Any
 from uuid import UUID
@@ -84,6 +85,8 @@ register_kinds()
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     configure_logging("worker")
+    for per_message in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(per_message).setLevel(logging.WARNING)
 
 
 @signals.worker_shutting_down.connect
