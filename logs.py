@@ -92,6 +92,7 @@ def _route(formatter: logging.Formatter, level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # It tells of itself whenever /readyz asks it.
     logging.captureWarnings(capture=True)
 
 

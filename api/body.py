@@ -23,6 +23,7 @@ BODY_LIMIT = 1024 * 1024
 BULK_LIMIT = 8 * BODY_LIMIT
 MAX_DEPTH = 32
 READ_SECONDS = 30.0
+"""For a whole body that is held in memory, and for every single wait within any body."""
 DRAIN_LIMIT = 32 * BODY_LIMIT
 _CHUNK = 64 * 1024
 _BIGINT = 2**63
@@ -36,38 +37,45 @@ def json_body(limit: int = BODY_LIMIT) -> Any:
 
 
 def raw_body(limit: int = BODY_LIMIT) -> bytes:
-    """The body's bytes, at most `limit`, read once per request. Raises `Problem` 413, or 400 when the caller hung up."""
+    """The body's bytes, at most `limit`, read once per request. Raises what `chunks` does."""
     known: bytes | None = g.get("raw_body")
     if known is None:
-        known = g.raw_body = _read(limit)
+        known = g.raw_body = b"".join(chunks(limit, READ_SECONDS))
     return known
 
 
-def _read(limit: int) -> bytes:
+def chunks(limit: int, seconds: float | None = None) -> Iterator[bytes]:
+    """The body in pieces, to be read once and whole, at most within `seconds`.
+
+    Raises `Problem`: 413 beyond `limit` bytes, 408 when they come too slowly, 400 when the caller hung up or the chunks
+    are malformed. Nothing may be kept of a body whose last piece did not come.
+    """
     request.max_content_length = limit
     try:
         with _patience():
-            return b"".join(_chunks())
+            yield from _pieces(seconds)
     except RequestEntityTooLarge:
         _drain()
-        raise Problem(
-            413, "too_large", f"the body is larger than the {limit:,} bytes this address takes",
-            headers={"Connection": "close"},
-        ) from None  # fmt: skip
+        detail = f"the body is larger than the {limit:,} bytes this address takes"
+        raise Problem(413, "too_large", detail, headers={"Connection": "close"}) from None
     except TimeoutError:
-        raise Problem(
-            408, "body_too_slow", "the body did not arrive in time", headers={"Connection": "close"}
-        ) from None
+        detail = "the body did not arrive in time"
+        raise Problem(408, "body_too_slow", detail, headers={"Connection": "close"}) from None
     except (ClientDisconnected, ParseException, OSError):
-        raise Problem(400, "incomplete_body", "the body broke off, or its chunks are malformed") from None
+        detail = "the body broke off, or its chunks are malformed"
+        raise Problem(400, "incomplete_body", detail, headers={"Connection": "close"}) from None
 
 
-def _chunks() -> Iterator[bytes]:
-    until = time.monotonic() + READ_SECONDS
-    while chunk := request.stream.read(_CHUNK):
-        yield chunk
+def _pieces(seconds: float | None) -> Iterator[bytes]:
+    until, size = time.monotonic() + (seconds or float("inf")), 0
+    while piece := request.stream.read(_CHUNK):
+        size += len(piece)
+        yield piece
         if time.monotonic() > until:
             raise TimeoutError
+    # gunicorn ends the stream quietly when the caller hangs up within a body of announced length.
+    if request.content_length not in (None, size):
+        raise ClientDisconnected
 
 
 @contextmanager

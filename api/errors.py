@@ -7,6 +7,7 @@ the place, details name the rule.
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import orjson
 import structlog
@@ -84,7 +85,7 @@ class Problem(Exception):
 
 def answer(problem: Problem) -> Response:
     """The response that says so."""
-    body = orjson.dumps(problem.document(request.path, request_id()))
+    body = orjson.dumps(problem.document(quote(request.path), request_id()))
     return Response(body, problem.status, problem.headers, content_type=MEDIA_TYPE)
 
 
