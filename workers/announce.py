@@ -124,5 +124,5 @@ def watch(job_id: UUID) -> Iterator[Change]:
 
 def forget() -> None:
     """Begin anew in a forked child: threads do not cross a fork."""
-    global _breaker, _listener  # noqa: PLW0603  # one of each per process
+    global _breaker, _listener  # one of each per process
     _breaker, _listener = _Breaker(), _Listener()

@@ -120,7 +120,7 @@ def _set_up_threads(sender: Any, **_: Any) -> None:
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def _stop_keeper(**_: Any) -> None:
-    global _keeper  # noqa: PLW0603  # one keeper per process
+    global _keeper  # one keeper per process
     if _keeper is not None:
         keeper, _keeper = _keeper, None
         keeper.stop()

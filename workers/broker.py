@@ -25,7 +25,7 @@ class CreditReturningQoS(redis.QoS):
 _send = heartbeat.Heart._send  # noqa: SLF001  # the method that must not retry
 
 
-def _send_once(heart: Any, event: str, retry: bool = False) -> Any:  # noqa: ARG001, FBT001, FBT002  # its signature
+def _send_once(heart: Any, event: str, retry: bool = False) -> Any:  # noqa: FBT001, FBT002  # its signature
     return _send(heart, event, retry=False)
 
 

@@ -61,7 +61,7 @@ class NewKey(NamedTuple):
     secret: str
 
 
-def create(
+def create(  # noqa: PLR0913  # a key is all of these
     session: Session,
     app: str,
     name: str,
@@ -130,9 +130,7 @@ def expanded(scopes: Iterable[str]) -> list[str]:
     meant: set[str] = set()
     for scope in scopes:
         subject, _, verb = scope.partition(":")
-        found = {known for known in SCOPES if verb == "*" and known.startswith(f"{subject}:")} or {scope} & {
-            *SCOPES
-        }
+        found = {known for known in SCOPES if verb == "*" and known.startswith(f"{subject}:")} or {scope} & {*SCOPES}
         if not found:
             raise UnknownScope(scope)
         meant |= found

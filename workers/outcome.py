@@ -134,9 +134,7 @@ def _later(attempted: Attempted, outcome: Outcome, seconds: float, *, spent: boo
     return Ending(attempted.id, attempted.token, outcome, state, delay=max(0.0, seconds), spent=spent)
 
 
-def _failed(
-    attempted: Attempted, outcome: Outcome, error: Mapping[str, Any], traceback: str | None = None
-) -> Ending:
+def _failed(attempted: Attempted, outcome: Outcome, error: Mapping[str, Any], traceback: str | None = None) -> Ending:
     return _ended(attempted, outcome, State.FAILED, {**error, "retryable": False}, traceback)
 
 

@@ -98,9 +98,7 @@ def _state(session: Session, app_id: UUID, job_id: UUID) -> State:
 
 
 def _live(session: Session, app_id: UUID, unique_key: str) -> UUID | None:
-    return session.scalar(
-        select(Job.id).where(Job.app_id == app_id, Job.unique_key == unique_key, Job.state.in_(LIVE))
-    )
+    return session.scalar(select(Job.id).where(Job.app_id == app_id, Job.unique_key == unique_key, Job.state.in_(LIVE)))
 
 
 def _clear_the_way(session: Session, app_id: UUID, unique_key: str) -> None:

@@ -133,7 +133,7 @@ class Turn:
         self._learned_at = time.monotonic()
         with self._transaction() as session:
             self._lanes = lanes(session, self._settings.lease)
-            observed = dict(session.execute(select(Kind.kind, Kind.seconds)).tuples().all())
+            observed = {row.kind: row.seconds for row in session.execute(select(Kind.kind, Kind.seconds))}
         self._sizes = {kind: fitting(observed.get(kind), self._settings.max_chunk) for kind in self._handlers}
 
     def _begin_anew(self, queue: str) -> None:
