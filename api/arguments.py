@@ -5,6 +5,7 @@ JSON parser, and building each query model's schema again on every request.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -15,16 +16,16 @@ from api.body import json_body
 from api.errors import Problem, faults, invalid, validated
 
 Model = TypeVar("Model", bound=BaseModel)
+View = TypeVar("View", bound=Callable[..., Any])
 
 
-def reader_of(view: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function from the address's variables to the keyword arguments of `view`."""
+def reads(view: View) -> View:
+    """Let a view be called with its arguments, read from the request."""
     taken = signature(view).parameters
-    path, query, body = (
-        taken[name].annotation if name in taken else None for name in ("path", "query", "body")
-    )
+    path, query, body = (taken[name].annotation if name in taken else None for name in ("path", "query", "body"))
 
-    def read(variables: dict[str, Any]) -> dict[str, Any]:
+    @wraps(view)
+    def reading(**variables: Any) -> Any:
         arguments: dict[str, Any] = {} if path else variables
         if path:
             arguments["path"] = _path(path, variables)
@@ -32,9 +33,12 @@ def reader_of(view: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, 
             arguments["query"] = validated_query(query)
         if body:
             arguments["body"] = validated(body, json_body())
-        return arguments
+        return view(**arguments)
 
-    return read
+    # Flask's name for what a view returns cannot be resolved when the program runs, and the document tries to.
+    reading.__annotations__ = {name: hint for name, hint in view.__annotations__.items() if name != "return"}
+    reading.__delay_validate_request__ = True  # type: ignore[attr-defined]  # flask-openapi's mark for "it reads itself"
+    return reading  # type: ignore[return-value]  # wraps() keeps the signature
 
 
 def validated_query(model: type[Model]) -> Model:

@@ -1,7 +1,7 @@
 """Who is calling: API keys, their scopes, and what `@requires` makes sure of before a view runs.
 
-A key that was seen is remembered for a few seconds, so most requests ask no database who is calling. Revoking forgets it
-in this process at once; other processes follow when their memory of it ends.
+A key that was seen is remembered for a few seconds, so most requests ask no database who is calling. Revoking a key
+forgets it in this process at once; other processes follow when their memory of it ends.
 """
 
 import time
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from flask import g, request
 from sqlalchemy import func, select, text, update
 
 from api import rate_limit
-from api.arguments import reader_of
+from api.arguments import View, reads
 from api.errors import Problem
 from models import ApiKey
 from models.session import transaction
@@ -26,8 +26,6 @@ from workers.keys import SCOPES, digest, env_of
 REMEMBERED_SECONDS = 5.0
 """How long another process may go on accepting a key after it was revoked."""
 MAX_REMEMBERED = 10_000
-
-View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Caller(NamedTuple):
@@ -65,22 +63,17 @@ def requires(scope: str) -> Callable[[View], View]:
         raise ValueError(f"{scope} is not a scope")
 
     def decorate(view: View) -> View:
-        read = reader_of(view)
+        reading = reads(view)
 
-        @wraps(view)
+        @wraps(reading)
         def guarded(**variables: Any) -> Any:
             g.caller = authenticated()
             rate_limit.spend(g.caller.key_id)
             if scope not in g.caller.scopes:
                 raise Problem(403, "missing_scope", f"this key does not have the scope {scope}")
-            return view(**read(variables))
+            return reading(**variables)
 
-        # Flask's name for what a view returns cannot be resolved when the program runs, and the document tries to.
-        guarded.__annotations__ = {
-            name: hint for name, hint in view.__annotations__.items() if name != "return"
-        }
         guarded.scope = scope  # type: ignore[attr-defined]  # the document and the tests read it
-        guarded.__delay_validate_request__ = True  # type: ignore[attr-defined]  # flask-openapi: the view reads for itself
         return guarded  # type: ignore[return-value]  # wraps() keeps the signature
 
     return decorate
@@ -93,9 +86,7 @@ def authenticated() -> Caller:
     if env is None:
         raise _unauthenticated("malformed_key", "this is no API key: its form or its checksum is wrong")
     if env != get_settings().env:
-        raise _unauthenticated(
-            "foreign_key", f"this key is for another environment than {get_settings().env}"
-        )
+        raise _unauthenticated("foreign_key", f"this key is for another environment than {get_settings().env}")
     known = _recall(digest(key))
     if known is None or (known.expires_at is not None and known.expires_at <= datetime.now(UTC)):
         raise _unauthenticated("unknown_key", "this key does not exist, has expired or was revoked")
@@ -136,17 +127,13 @@ def _load(stored: bytes) -> _Known | None:
         row = session.scalar(select(ApiKey).where(ApiKey.digest == stored, ApiKey.revoked_at.is_(None)))
         if row is None:
             return None
-        stale = ApiKey.last_used_at.is_(None) | (
-            ApiKey.last_used_at < func.now() - text("interval '1 minute'")
-        )
+        stale = ApiKey.last_used_at.is_(None) | (ApiKey.last_used_at < func.now() - text("interval '1 minute'"))
         if row.last_used_at is None or (datetime.now(UTC) - row.last_used_at).total_seconds() > 60:
             # Worth no wait for the disk: it is told to people, and decides nothing.
             session.execute(text("SET LOCAL synchronous_commit = off"))
             session.execute(update(ApiKey).where(ApiKey.id == row.id, stale).values(last_used_at=func.now()))
     return _Known(
-        Caller(
-            row.app_id, row.id, frozenset(row.scopes), None if row.kinds is None else frozenset(row.kinds)
-        ),
+        Caller(row.app_id, row.id, frozenset(row.scopes), None if row.kinds is None else frozenset(row.kinds)),
         None if row.cidrs is None else tuple(ip_network(cidr) for cidr in row.cidrs),
         row.expires_at,
         time.monotonic() + REMEMBERED_SECONDS,

@@ -29,9 +29,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Fault(BaseModel):
     """One thing that is wrong with what was sent."""
 
-    pointer: str = Field(
-        description="Where: an RFC 6901 pointer into the body, or `/name` of a query parameter."
-    )
+    pointer: str = Field(description="Where: an RFC 6901 pointer into the body, or `/name` of a query parameter.")
     code: str
     detail: str
 
@@ -183,9 +181,7 @@ def _database_error(error: DBAPIError) -> Problem:
 
 
 def _unexpected(error: Exception) -> Problem:
-    log.error(
-        "request_failed", exc_info=error, request_id=request_id(), path=request.path, method=request.method
-    )
+    log.error("request_failed", exc_info=error, request_id=request_id(), path=request.path, method=request.method)
     return Problem(500, "internal", "something went wrong on our side; quote the request_id to your operator")
 
 

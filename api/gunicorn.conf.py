@@ -1,7 +1,7 @@
 """How the API is served: `gunicorn -c api/gunicorn.conf.py`.
 
-gevent workers, because a long poll or a stream then costs a greenlet and not a thread. Each worker loads the application
-after gevent has patched it (no preload), and opens its own connections.
+gevent workers, because a long poll or a stream then costs a greenlet and not a thread. Each worker loads the
+application after gevent has patched it (no preload), and opens its own connections.
 """
 
 # ruff: noqa: N999  # the name is gunicorn's own convention
@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-import gunicorn.util
-from gunicorn.glogging import Logger
+import gunicorn.util  # type: ignore[import-untyped]  # it ships no types
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # as above
 
 from logs import configure_logging
 from settings import SettingsError, get_settings
@@ -20,8 +20,7 @@ from settings import SettingsError, get_settings
 try:
     get_settings()
 except SettingsError as error:
-    print(error, file=sys.stderr)
-    sys.exit(2)
+    sys.exit(str(error))
 
 
 class Logs(Logger):  # type: ignore[misc]  # gunicorn ships no types

@@ -57,9 +57,7 @@ def ready() -> dict[str, str]:
     503 while Postgres is away or its migrations are not at this release's head; `degraded` while Redis is away.
     """
     if _migrated_to() != _heads():
-        raise _not_ready(
-            "migrations_pending", "the tables are not those of this release: run mainstay db upgrade"
-        )
+        raise _not_ready("migrations_pending", "the tables are not those of this release: run mainstay db upgrade")
     redis = "up" if _redis_answers() else "down"
     status = "ready" if redis == "up" else "degraded"
     return {"status": status, "postgres": "up", "migrations": "at_head", "redis": redis}

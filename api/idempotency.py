@@ -25,13 +25,13 @@ KEPT = timedelta(days=7)
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-def first_answer(session: Session, required: bool = False) -> Response | None:
+def first_answer(session: Session, *, required: bool = False) -> Response | None:
     """The answer to give again, or None when this request is the first. Without a key always None.
 
     Raises `Problem`: 400 for a missing or unprintable key, 422 when the key came with another request, 409 while the
     first request is still being answered.
     """
-    key = _key(required)
+    key = _key(required=required)
     if key is None:
         return None
     route = _route()
@@ -66,13 +66,11 @@ def remember(
     row = {"app_id": caller().app_id, "route": _route(), "key": key, **answer}
     # An expired row may still be there; a living one cannot be, as we hold the lock and looked.
     session.execute(
-        insert(IdempotencyKey)
-        .values(row)
-        .on_conflict_do_update(index_elements=["app_id", "route", "key"], set_=answer)
+        insert(IdempotencyKey).values(row).on_conflict_do_update(index_elements=["app_id", "route", "key"], set_=answer)
     )
 
 
-def _key(required: bool) -> str | None:
+def _key(*, required: bool) -> str | None:
     key = request.headers.get(HEADER)
     if key is None:
         if required:

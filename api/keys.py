@@ -41,9 +41,7 @@ def _scope(text: str) -> str:
     try:
         keys.expanded([text])
     except keys.UnknownScope:
-        raise PydanticCustomError(
-            "unknown_scope", "Input should be one of " + ", ".join(keys.SCOPES)
-        ) from None
+        raise PydanticCustomError("unknown_scope", "Input should be one of " + ", ".join(keys.SCOPES)) from None
     return text
 
 
@@ -114,9 +112,7 @@ class KeyQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     app: AppName | None = Field(default=None, description="Only this app's keys.")
-    cursor: str | None = Field(
-        default=None, max_length=300, description="The `next_cursor` of the page before."
-    )
+    cursor: str | None = Field(default=None, max_length=300, description="The `next_cursor` of the page before.")
     limit: Limit = 50
 
 
@@ -146,9 +142,7 @@ class AppQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(
-        default=None, max_length=300, description="The `next_cursor` of the page before."
-    )
+    cursor: str | None = Field(default=None, max_length=300, description="The `next_cursor` of the page before.")
     limit: Limit = 50
 
 

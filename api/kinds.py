@@ -1,5 +1,6 @@
 """GET /v1/kinds: the catalogue of what can be submitted, with JSON Schemas, defaults and limits."""
 
+from functools import cache
 from typing import Any
 
 from flask.typing import ResponseReturnValue
@@ -70,8 +71,9 @@ def show(path: KindPath) -> ResponseReturnValue:
         raise Problem(404, "not_found", "there is no such kind; GET /v1/kinds lists them") from None
 
 
+@cache
 def rendered(handler: Handler) -> dict[str, Any]:
-    """A kind as the API shows it."""
+    """A kind as the API shows it; drawing a schema costs more than the rest of a request."""
     backoff = handler.backoff
     return {
         "kind": handler.kind,

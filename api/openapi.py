@@ -59,8 +59,9 @@ _IDEMPOTENCY = _header(
     "Makes the request repeatable: the same key again gets the first answer again. Kept 7 days.",
     pattern="^[ -~]{1,255}$",
 )
-_PREFER = _header("Prefer", "`wait=N` waits up to N seconds, at most 25 (RFC 7240).", examples=["wait=10"])
-_IF_NONE_MATCH = _header("If-None-Match", "Answer 304 while the job still has this entity tag.")
+_PREFER = _header("Prefer", "`wait=N` waits up to N seconds, at most 25 (RFC 7240).", examples=["wait=1"])
+_IF_NONE_MATCH = _header("If-None-Match", "Answer 304 while it still has this entity tag.")
+_RANGE = _header("Range", "One range of bytes (RFC 9110).", examples=["bytes=0-1023"])
 _LAST_EVENT_ID = _header("Last-Event-ID", "Resume a stream after this event.", pattern="^[0-9]{1,9}$")
 _TRACEPARENT = _header("Traceparent", "W3C trace context; the job keeps it as a link.")
 
@@ -68,6 +69,8 @@ HEADERS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "submitJob": (_IDEMPOTENCY, _PREFER, _TRACEPARENT),
     "submitJobs": (_IDEMPOTENCY, _TRACEPARENT),
     "createKey": (_IDEMPOTENCY,),
+    "uploadFile": (_IDEMPOTENCY,),
+    "downloadFile": (_RANGE, _IF_NONE_MATCH),
     "getJob": (_PREFER, _IF_NONE_MATCH),
     "listJobEvents": (_LAST_EVENT_ID,),
 }
@@ -105,9 +108,7 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, Any]]:
 def _complete(operation: dict[str, Any], path: str, scope: str | None) -> None:
     parts = path.split("/")
     operation["tags"] = [parts[2] if parts[1] == "v1" else "health"]
-    operation["parameters"] = operation.get("parameters", []) + list(
-        HEADERS.get(operation["operationId"], ())
-    )
+    operation["parameters"] = operation.get("parameters", []) + list(HEADERS.get(operation["operationId"], ()))
     invalid = operation["responses"].get("422", {})
     if MEDIA_TYPE not in invalid.get("content", {}):
         operation["responses"].pop("422", None)  # The library's own validation, which no view uses.
@@ -121,9 +122,7 @@ def _schemas(app: Flask) -> dict[str, Any]:
     annotations = [view.__annotations__ for view in app.view_functions.values()]
     bodies = {known["body"] for known in annotations if "body" in known}
     queries = {known["query"] for known in annotations if "query" in known}
-    models = [(model, "validation") for model in bodies | queries] + [
-        (model, "serialization") for model in _answers
-    ]
+    models = [(model, "validation") for model in bodies | queries] + [(model, "serialization") for model in _answers]
     models.sort(key=lambda pair: (pair[0].__name__, pair[1]))
     _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # a list of plain pairs
     shown = definitions["$defs"]
@@ -133,7 +132,9 @@ def _schemas(app: Flask) -> dict[str, Any]:
 blueprint = APIBlueprint("openapi", __name__, doc_ui=False)
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _SHOWN = {"swagger-ui.css": "css", "swagger-ui-bundle.js": "js", "swagger.svg": "images"}
-_POLICY = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; style-src 'self' 'unsafe-inline'"
+_POLICY = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; style-src 'self' 'unsafe-inline'"
+)
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -166,9 +167,7 @@ def openapi_json() -> Response:
 @blueprint.get("/docs", doc_ui=False)
 def docs() -> Response:
     """The page that shows the document."""
-    return Response(
-        _PAGE, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY}
-    )
+    return Response(_PAGE, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})
 
 
 @blueprint.get("/docs/start.js", doc_ui=False)
@@ -185,7 +184,7 @@ def asset(name: str) -> Response:
 
 def main() -> None:
     """Write the committed document anew."""
-    from api import assemble  # the application imports this module
+    from api import assemble  # noqa: PLC0415  # the application imports this module
 
     COMMITTED.write_text(json.dumps(document(assemble()), indent=2, ensure_ascii=False) + "\n")
 

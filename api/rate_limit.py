@@ -5,8 +5,8 @@ the rate at once and spends them from memory. It never takes more than there are
 processes there are; what a process took and did not spend within a second is lost to the key, which costs at most a
 fiftieth of the burst. A refusal, too, is remembered until its time has come.
 
-Redis cannot make the API fail. It has 50 ms to answer; after a failure it is left alone for a second, while each process
-counts the full rate by itself. The header fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+Redis cannot make the API fail. It has 50 ms to answer; after a failure it is left alone for a second, while each
+process counts the full rate by itself. The header fields are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 import math
@@ -63,9 +63,7 @@ def spend(key_id: UUID) -> None:
     wait = purse.take()
     if wait > 0:
         seconds = str(math.ceil(wait))
-        raise Problem(
-            429, "rate_limited", "too many requests with this key", headers={"Retry-After": seconds}
-        )
+        raise Problem(429, "rate_limited", "too many requests with this key", headers={"Retry-After": seconds})
 
 
 def describe(response: Response) -> None:

@@ -14,7 +14,10 @@ from workers import keys as verbs
 
 _SPAN = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SHOWN = ("id", "app", "name", "prefix", "last4", "scopes", "kinds", "cidrs", "created_at", "expires_at", "revoked_at", "last_used_at")  # fmt: skip
+_SHOWN = (
+    "id", "app", "name", "prefix", "last4", "scopes", "kinds", "cidrs", "created_at", "expires_at", "revoked_at",
+    "last_used_at",
+)  # fmt: skip
 _PAGE = 200
 
 
@@ -48,13 +51,11 @@ def keys() -> None:
     help="What the key may do; repeat it. files:* is every scope of files.",
 )
 @click.option("--all-app-scopes", is_flag=True, help="Every scope that concerns the app's own things.")
-@click.option(
-    "--operator", is_flag=True, help="The scopes of an operator: " + ", ".join(verbs.OPERATOR_SCOPES) + "."
-)
+@click.option("--operator", is_flag=True, help="The scopes of an operator: " + ", ".join(verbs.OPERATOR_SCOPES) + ".")
 @click.option("--kind", "kinds", multiple=True, help="The only kinds it may submit; repeat it.")
 @click.option("--expires-in", type=Span(), help="Such as 90d; for ever when left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def create(
+def create(  # noqa: PLR0913  # Click hands over one argument per option
     app: str,
     name: str,
     scopes: tuple[str, ...],
@@ -66,9 +67,7 @@ def create(
 ) -> None:
     """Make a key and print it: this is the only time it is shown."""
     if re.fullmatch(verbs.APP_NAME, app) is None:
-        raise click.BadParameter(
-            "use lower-case letters, digits, dots, dashes and underscores", param_hint="--app"
-        )
+        raise click.BadParameter("use lower-case letters, digits, dots, dashes and underscores", param_hint="--app")
     wanted = [
         *scopes,
         *(verbs.APP_SCOPES if all_app_scopes else ()),
@@ -81,9 +80,7 @@ def create(
         try:
             made = verbs.create(session, app, name, wanted, kinds=kinds or None, expires_at=expires_at)
         except verbs.UnknownScope as error:
-            raise click.BadParameter(
-                f"{error} is not one of {', '.join(verbs.SCOPES)}", param_hint="--scope"
-            ) from None
+            raise click.BadParameter(f"{error} is not one of {', '.join(verbs.SCOPES)}", param_hint="--scope") from None
     if as_json:
         show_json({"key": made.secret, **_shown(made.row, made.app)})
     else:
