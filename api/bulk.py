@@ -4,7 +4,6 @@ Of what was sent, items that are refused do not hold up the others, unless the c
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +12,12 @@ from flask_openapi import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from api.auth import Caller, caller, requires
+from api.auth import caller, requires
 from api.body import BULK_LIMIT, parse_json, raw_body
 from api.errors import MAX_FAULTS, Problem, ProblemDocument, validated
 from api.idempotency import first_answer, remember
 from api.job_resource import JobResource
-from api.new_job import SubmitJob, fault, new_job
+from api.new_job import Origin, SubmitJob, fault, new_job, origin
 from api.openapi import BODY, responses
 from api.request_id import request_id
 from api.submit import resource
@@ -67,7 +66,7 @@ def submit_many(query: BulkQuery) -> Response | dict[str, Any]:
     refused item refuses the request, and nothing is stored. Kinds that need an `Idempotency-Key` are
     submitted one by one.
     """
-    checked = _checked(_items(), caller())
+    checked = _checked(_items(), origin())
     if query.atomic:
         _refuse_any(checked)
     with transaction() as session:
@@ -111,16 +110,15 @@ def _line(line: bytes) -> Any:
         return problem
 
 
-def _checked(items: Iterable[Any], who: Caller) -> list[NewJob | Problem]:
-    now = datetime.now(UTC)
-    return [_check(item, who, now) for item in items]
+def _checked(items: Iterable[Any], source: Origin) -> list[NewJob | Problem]:
+    return [_check(item, source) for item in items]
 
 
-def _check(item: Any, who: Caller, now: datetime) -> NewJob | Problem:
+def _check(item: Any, source: Origin) -> NewJob | Problem:
     if isinstance(item, Problem):
         return item
     try:
-        new, handler = new_job(validated(SubmitJob, item), who, now)
+        new, handler = new_job(validated(SubmitJob, item), source)
         if handler.idempotency_required:
             raise fault(
                 "/kind", "not_in_bulk", "each job of this kind needs its own request with an Idempotency-Key"

@@ -44,7 +44,7 @@ class EventResource(BaseModel):
     seq: int = Field(description="Counts a job's events from 1, without gaps.")
     type: EventType
     at: AwareDatetime
-    data: dict[str, Any] | None
+    data: dict[str, Any]
 
 
 class EventPage(BaseModel):

@@ -6,7 +6,7 @@ would lose aliases, mask secrets and freeze today's defaults into jobs that run 
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
 from flask import request
@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.auth import Caller
+from api.auth import Caller, caller
 from api.errors import Problem, validated
 from tasks import QUEUES, Handler
 from tasks.discovery import UnknownKind, handler_of
@@ -37,16 +37,19 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-def _written_with_zone(value: object) -> object:
-    if isinstance(value, str) and _RFC3339.fullmatch(value):
-        return value
-    raise PydanticCustomError("timestamp", "Input should be text like 2030-01-31T08:00:00Z, with a time zone")
-
-
-def _in_range(value: datetime) -> datetime:
-    if not _EARLIEST <= value < _LATEST:
+def _moment(value: object) -> datetime:
+    """Read it ourselves: Pydantic is too kind to numbers, to dates alone and to times without a zone."""
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise PydanticCustomError(
+            "timestamp", "Input should be text like 2030-01-31T08:00:00Z, with a time zone"
+        )
+    try:
+        moment = datetime.fromisoformat(value.upper())
+    except ValueError:
+        raise PydanticCustomError("timestamp", "Input should be a date and time that exist") from None
+    if not _EARLIEST <= moment < _LATEST:
         raise PydanticCustomError("timestamp_range", "Input should lie between the years 1970 and 9000")
-    return value.astimezone(UTC)
+    return moment.astimezone(UTC)
 
 
 def _known_queue(value: str) -> str:
@@ -55,11 +58,7 @@ def _known_queue(value: str) -> str:
     return value
 
 
-Timestamp = Annotated[
-    AwareDatetime,
-    BeforeValidator(_written_with_zone, json_schema_input_type=AwareDatetime),
-    AfterValidator(_in_range),
-]
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_moment, json_schema_input_type=AwareDatetime)]
 """A moment on the wire: RFC 3339 with an offset, 1970 to 8999; in UTC once read."""
 Queue = Annotated[str, AfterValidator(_known_queue), Field(json_schema_extra={"enum": list(QUEUES)})]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -98,14 +97,29 @@ class SubmitJob(BaseModel):
     )
 
 
-def new_job(wanted: SubmitJob, caller: Caller, now: datetime) -> tuple[NewJob, Handler]:
+class Origin(NamedTuple):
+    """Where jobs come from: what one request says for all of them."""
+
+    caller: Caller
+    at: datetime
+    traceparent: str | None
+
+
+def origin() -> Origin:
+    """The origin of what this request submits."""
+    given = request.headers.get("traceparent")
+    traceparent = given if given is not None and _TRACEPARENT.fullmatch(given) else None
+    return Origin(caller(), datetime.now(UTC), traceparent)
+
+
+def new_job(wanted: SubmitJob, source: Origin) -> tuple[NewJob, Handler]:
     """Check what the envelope's model cannot know, down to the params. Raises `Problem` with pointers."""
     _refuse_contradictions(wanted)
-    handler = _handler(wanted.kind, caller)
+    handler = _handler(wanted.kind, source.caller)
     if len(orjson.dumps(wanted.params)) > PARAMS_LIMIT:
         raise fault("/params", "too_large", "params may take 256 KiB; put larger inputs into files")
     validated(handler.params, wanted.params, "/params")
-    return _assembled(wanted, handler, now), handler
+    return _assembled(wanted, handler, source), handler
 
 
 def fault(pointer: str, code: str, detail: str) -> Problem:
@@ -114,9 +128,9 @@ def fault(pointer: str, code: str, detail: str) -> Problem:
     return Problem(422, "invalid", "what was sent cannot be accepted; see errors", errors=errors)
 
 
-def refuse_kind(kind: str, caller: Caller) -> None:
+def refuse_kind(kind: str, who: Caller) -> None:
     """Refuse a kind that the caller's key may not submit. Raises `Problem` 403."""
-    if caller.kinds is not None and kind not in caller.kinds:
+    if who.kinds is not None and kind not in who.kinds:
         raise Problem(403, "kind_not_allowed", "this key may not submit jobs of this kind")
 
 
@@ -129,16 +143,17 @@ def _refuse_contradictions(wanted: SubmitJob) -> None:
         raise fault("/on_conflict", "contradiction", "on_conflict means nothing without unique_key")
 
 
-def _handler(kind: str, caller: Caller) -> Handler:
+def _handler(kind: str, who: Caller) -> Handler:
     try:
         handler = handler_of(kind)
     except UnknownKind:
         raise fault("/kind", "unknown_kind", "there is no such kind; GET /v1/kinds lists them") from None
-    refuse_kind(kind, caller)
+    refuse_kind(kind, who)
     return handler
 
 
-def _assembled(wanted: SubmitJob, handler: Handler, now: datetime) -> NewJob:
+def _assembled(wanted: SubmitJob, handler: Handler, source: Origin) -> NewJob:
+    now = source.at
     due = wanted.run_at if wanted.delay_s is None else now + timedelta(seconds=wanted.delay_s)
     deadline = (
         None if wanted.deadline_s is None else max(due or now, now) + timedelta(seconds=wanted.deadline_s)
@@ -155,11 +170,5 @@ def _assembled(wanted: SubmitJob, handler: Handler, now: datetime) -> NewJob:
         labels=wanted.labels,
         unique_key=wanted.unique_key,
         on_conflict=wanted.on_conflict or "reject",
-        traceparent=_traceparent(),
+        traceparent=source.traceparent,
     )
-
-
-def _traceparent() -> str | None:
-    """The request's W3C trace context, if it sent a well-formed one."""
-    given = request.headers.get("traceparent")
-    return given if given is not None and _TRACEPARENT.fullmatch(given) else None

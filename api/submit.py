@@ -4,7 +4,6 @@ A 202 leaves only after the job's row is committed. The doorbell rings after tha
 on it.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from api.errors import Problem
 from api.idempotency import first_answer, remember
 from api.job_resource import JobResource, has_ended, read, rendered_new
 from api.long_poll import look_until, preferred_wait
-from api.new_job import SubmitJob, new_job
+from api.new_job import SubmitJob, new_job, origin
 from api.openapi import BODY, responses
 from models.job import State
 from models.session import transaction
@@ -40,7 +39,7 @@ def submit(body: SubmitJob) -> Response | tuple[dict[str, Any], int, dict[str, s
     202 means that the job is stored and will be performed. With `Prefer: wait=N`, 200 is the job at its end.
     """
     app_id = caller().app_id
-    new, handler = new_job(body, caller(), datetime.now(UTC))
+    new, handler = new_job(body, origin())
     with transaction() as session:
         replay = first_answer(session, required=handler.idempotency_required)
         if replay is not None:
