@@ -27,6 +27,8 @@ class Client:
         # A proxy named in the environment cannot reach our loopback, and a .netrc must not replace the key.
         self._session.trust_env = False
         self._session.headers["Authorization"] = f"Bearer {key}"
+        # After a refusal the server is stopped, and would wait for a connection that the error still holds.
+        self._session.headers["Connection"] = "close"
 
     def __enter__(self) -> Self:
         return self

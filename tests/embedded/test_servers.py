@@ -72,9 +72,7 @@ def test_postgres_is_durable_and_private(postgres: Postgres, setting: str, value
 
 def test_postgres_refuses_a_wrong_password(postgres: Postgres) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(
-            host=LOOPBACK, port=postgres.port, user="mainstay", password="guess", dbname="mainstay"
-        )  # noqa: S106 -- the point is that it is wrong
+        psycopg.connect(host=LOOPBACK, port=postgres.port, user="mainstay", password="guess", dbname="mainstay")
 
 
 def test_postgres_keeps_its_data_and_its_address_over_a_restart(postgres: Postgres) -> None:
@@ -172,7 +170,7 @@ def test_valkey_evicts_nothing_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_valkey_keeps_its_address_over_a_restart_and_forgets_the_rest(tmp_path: Path) -> None:
-    with Valkey(tmp_path, password="p@ss /word") as server, redis.Redis.from_url(server.url) as client:  # noqa: S106 -- a password of this test alone
+    with Valkey(tmp_path, password="p@ss /word") as server, redis.Redis.from_url(server.url) as client:
         client.set("a", 1)
         server.restart()
         assert client.get("a") is None

@@ -13,9 +13,7 @@ from embedded.processes import arguments_of, wait_until
 from embedded.roles import Role
 from embedded.supervisor import LONGEST_PAUSE, STEADY_AFTER, Program, Supervisor, Watched
 
-STUBBORN = (
-    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
-)
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
 PATIENT = "import signal; signal.pause()"
 PARENT = "import subprocess, sys; c = subprocess.Popen(sys.argv[1:]); print(c.pid, flush=True); c.wait()"
 
