@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 from flask.json.provider import JSONProvider
-from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 
 import api
@@ -49,7 +48,7 @@ def create_app() -> OpenAPI:
 
 def assemble(cors_origins: Collection[str] = ()) -> OpenAPI:
     """The application alone: every module here that has a `blueprint` is a resource."""
-    app = OpenAPI(__name__, info=Info(title="Mainstay", version="1.0.0"), doc_ui=False, static_folder=None)
+    app = OpenAPI(__name__, doc_ui=False, static_folder=None)
     app.response_class = Answer
     app.json = Json(app)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
