@@ -28,9 +28,7 @@ _SHOWN = (
 class AttemptResource(BaseModel):
     """One execution of a job. While it runs, `outcome` and `finished_at` are null."""
 
-    number: int = Field(
-        description="One that spent nothing (snoozed, released, lost) shares it with the next."
-    )
+    number: int = Field(description="One that spent nothing (snoozed, released, lost) shares it with the next.")
     outcome: Outcome | None
     worker: str
     started_at: AwareDatetime
@@ -47,9 +45,7 @@ class AttemptPage(BaseModel):
     next_cursor: str | None = Field(description="Pass it as `after` for the next page.")
 
 
-@blueprint.get(
-    "/v1/jobs/<job_id>/attempts", operation_id="listAttempts", responses=responses({200: AttemptPage}, 404)
-)
+@blueprint.get("/v1/jobs/<job_id>/attempts", operation_id="listAttempts", responses=responses({200: AttemptPage}, 404))
 @requires("jobs:read")
 def attempts(path: JobPath, query: PageQuery) -> dict[str, Any]:
     """List a job's attempts, the first one first."""

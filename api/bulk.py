@@ -55,9 +55,7 @@ class BulkAnswer(BaseModel):
     items: list[BulkItem]
 
 
-@blueprint.post(
-    "/v1/jobs/bulk", operation_id="submitJobs", responses=responses({200: BulkAnswer}, 409, *BODY)
-)
+@blueprint.post("/v1/jobs/bulk", operation_id="submitJobs", responses=responses({200: BulkAnswer}, 409, *BODY))
 @requires("jobs:write")
 def submit_many(query: BulkQuery) -> Response | dict[str, Any]:
     """Submit up to 5,000 jobs.
@@ -78,13 +76,7 @@ def submit_many(query: BulkQuery) -> Response | dict[str, Any]:
             _refuse_any(outcomes)
         body = {"items": [_rendered(index, outcome) for index, outcome in enumerate(outcomes)]}
         remember(session, 200, None, body)
-    ring(
-        {
-            outcome["queue"]
-            for outcome in outcomes
-            if isinstance(outcome, dict) and outcome["state"] == State.READY
-        }
-    )
+    ring({outcome["queue"] for outcome in outcomes if isinstance(outcome, dict) and outcome["state"] == State.READY})
     return body
 
 
@@ -120,28 +112,19 @@ def _check(item: Any, source: Origin) -> NewJob | Problem:
     try:
         new, handler = new_job(validated(SubmitJob, item), source)
         if handler.idempotency_required:
-            raise fault(
-                "/kind", "not_in_bulk", "each job of this kind needs its own request with an Idempotency-Key"
-            )
+            raise fault("/kind", "not_in_bulk", "each job of this kind needs its own request with an Idempotency-Key")
     except Problem as problem:
         return problem
     return new
 
 
-def _accept(
-    session: Session, app_id: UUID, checked: Sequence[NewJob | Problem]
-) -> list[dict[str, Any] | Problem]:
+def _accept(session: Session, app_id: UUID, checked: Sequence[NewJob | Problem]) -> list[dict[str, Any] | Problem]:
     """Write the jobs that passed; in the place of each, its resource or why it was kept out after all."""
     outcomes = iter(enqueue(session, app_id, [new for new in checked if isinstance(new, NewJob)]))
-    return [
-        one if isinstance(one, Problem) else _resource(session, app_id, one, next(outcomes))
-        for one in checked
-    ]
+    return [one if isinstance(one, Problem) else _resource(session, app_id, one, next(outcomes)) for one in checked]
 
 
-def _resource(
-    session: Session, app_id: UUID, new: NewJob, outcome: Enqueued | Conflict
-) -> dict[str, Any] | Problem:
+def _resource(session: Session, app_id: UUID, new: NewJob, outcome: Enqueued | Conflict) -> dict[str, Any] | Problem:
     try:
         return resource(session, app_id, new, outcome)
     except Problem as problem:

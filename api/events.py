@@ -57,7 +57,7 @@ class EventPage(BaseModel):
 _ANSWER = {
     "description": "A page of events, or the stream of them.",
     "content": {
-        "application/json": {"schema": {"$ref": "#/components/schemas/EventPage"}},
+        "application/json": {"schema": EventPage},
         STREAM: {"schema": {"type": "string"}},
     },
 }
@@ -158,9 +158,7 @@ def _snapshot() -> Iterator[Session]:
 
 
 def _position(session: Session, app_id: UUID, job_id: UUID) -> Row[str, int] | None:
-    return session.execute(
-        select(Job.state, Job.seq).where(Job.id == job_id, Job.app_id == app_id)
-    ).one_or_none()
+    return session.execute(select(Job.state, Job.seq).where(Job.id == job_id, Job.app_id == app_id)).one_or_none()
 
 
 def _frame(event: TimelineEvent) -> str:

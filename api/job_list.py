@@ -38,9 +38,7 @@ class JobFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: list[State] = Field(
-        default_factory=list, max_length=len(State), description="Any of these states."
-    )
+    state: list[State] = Field(default_factory=list, max_length=len(State), description="Any of these states.")
     kind: str | None = None
     queue: str | None = None
     labels: SkipJsonSchema[dict[str, str]] = Field(default_factory=dict)
@@ -64,9 +62,7 @@ class JobFilter(BaseModel):
 class JobListQuery(JobFilter):
     """A filter, and the page of it that is wanted."""
 
-    cursor: str | None = Field(
-        default=None, max_length=200, description="The `next_cursor` of the page before."
-    )
+    cursor: str | None = Field(default=None, max_length=200, description="The `next_cursor` of the page before.")
     limit: Limit = 50
 
 
@@ -74,9 +70,7 @@ class JobPage(BaseModel):
     """Jobs, the newest first."""
 
     items: list[JobResource]
-    next_cursor: str | None = Field(
-        description="Pass it as `cursor`, with the same filter, for the next page."
-    )
+    next_cursor: str | None = Field(description="Pass it as `cursor`, with the same filter, for the next page.")
 
 
 @blueprint.get("/v1/jobs", operation_id="listJobs", responses=responses({200: JobPage}))
@@ -114,9 +108,7 @@ def _matching(app_id: UUID, wanted: JobFilter) -> Select[Any]:
         found = found.where(Job.error["code"].astext == wanted.error)
     # Ids are in the order of creation: bounds on them spare a walk through all that is newer or older.
     if wanted.created_from is not None:
-        found = found.where(
-            Job.created_at >= wanted.created_from, Job.id >= _id_at(wanted.created_from - _SLACK)
-        )
+        found = found.where(Job.created_at >= wanted.created_from, Job.id >= _id_at(wanted.created_from - _SLACK))
     if wanted.created_to is not None:
         found = found.where(Job.created_at < wanted.created_to, Job.id < _id_at(wanted.created_to + _SLACK))
     return found
@@ -149,9 +141,7 @@ def _seal(last: UUID, wanted: JobFilter) -> bytes:
 
 
 def _invalid_cursor() -> Problem:
-    return Problem(
-        400, "invalid_cursor", "this cursor was not made for this list and filter; begin without one"
-    )
+    return Problem(400, "invalid_cursor", "this cursor was not made for this list and filter; begin without one")
 
 
 def _address(cursor: str) -> str:

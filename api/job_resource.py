@@ -71,9 +71,7 @@ class JobPage(BaseModel):
     """Jobs, the newest first."""
 
     items: list[JobResource]
-    next_cursor: str | None = Field(
-        description="Pass it as `cursor`, with the same filter, for the next page."
-    )
+    next_cursor: str | None = Field(description="Pass it as `cursor`, with the same filter, for the next page.")
 
 
 _JOBS: Table = Job.__table__  # type: ignore[assignment]  # declared as FromClause, made as Table

@@ -24,9 +24,7 @@ from workers.doorbell import ring
 blueprint = APIBlueprint("jobs", __name__)
 
 
-@blueprint.get(
-    "/v1/jobs/<job_id>", operation_id="getJob", responses=responses({200: JobResource, 304: None}, 404)
-)
+@blueprint.get("/v1/jobs/<job_id>", operation_id="getJob", responses=responses({200: JobResource, 304: None}, 404))
 @requires("jobs:read")
 def show(path: JobPath) -> Response:
     """Show a job.
@@ -47,9 +45,7 @@ def show(path: JobPath) -> Response:
     return response
 
 
-@blueprint.post(
-    "/v1/jobs/<job_id>/cancel", operation_id="cancelJob", responses=responses({202: JobResource}, 404, 409)
-)
+@blueprint.post("/v1/jobs/<job_id>/cancel", operation_id="cancelJob", responses=responses({202: JobResource}, 404, 409))
 @requires("jobs:write")
 def cancel(path: JobPath) -> tuple[dict[str, Any], int]:
     """Cancel a job that waits, or ask a running one to stop.
@@ -70,9 +66,7 @@ def cancel(path: JobPath) -> tuple[dict[str, Any], int]:
     return job, 202
 
 
-@blueprint.post(
-    "/v1/jobs/<job_id>/retry", operation_id="retryJob", responses=responses({202: JobResource}, 404, 409)
-)
+@blueprint.post("/v1/jobs/<job_id>/retry", operation_id="retryJob", responses=responses({202: JobResource}, 404, 409))
 @requires("jobs:write")
 def retry(path: JobPath) -> tuple[dict[str, Any], int]:
     """Give a job that failed, was cancelled, expired or is parked all its attempts anew.

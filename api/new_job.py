@@ -40,9 +40,7 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 def _moment(value: object) -> datetime:
     """Read it ourselves: Pydantic is too kind to numbers, to dates alone and to times without a zone."""
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise PydanticCustomError(
-            "timestamp", "Input should be text like 2030-01-31T08:00:00Z, with a time zone"
-        )
+        raise PydanticCustomError("timestamp", "Input should be text like 2030-01-31T08:00:00Z, with a time zone")
     try:
         moment = datetime.fromisoformat(value.upper())
     except ValueError:
@@ -77,12 +75,8 @@ class SubmitJob(BaseModel):
     )
     queue: Queue | None = Field(default=None, description="Another queue than the kind's own.")
     priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first within a queue.")
-    run_at: Timestamp | None = Field(
-        default=None, description="Not before this moment; a past one means now."
-    )
-    delay_s: Annotated[Seconds, Field(ge=0)] | None = Field(
-        default=None, description="Not before so many seconds."
-    )
+    run_at: Timestamp | None = Field(default=None, description="Not before this moment; a past one means now.")
+    delay_s: Annotated[Seconds, Field(ge=0)] | None = Field(default=None, description="Not before so many seconds.")
     expires_at: Timestamp | None = Field(default=None, description="Not started after this moment.")
     deadline_s: Annotated[Seconds, Field(gt=0)] | None = Field(
         default=None, description="Neither started nor continued so many seconds after it is due."
@@ -155,9 +149,7 @@ def _handler(kind: str, who: Caller) -> Handler:
 def _assembled(wanted: SubmitJob, handler: Handler, source: Origin) -> NewJob:
     now = source.at
     due = wanted.run_at if wanted.delay_s is None else now + timedelta(seconds=wanted.delay_s)
-    deadline = (
-        None if wanted.deadline_s is None else max(due or now, now) + timedelta(seconds=wanted.deadline_s)
-    )
+    deadline = None if wanted.deadline_s is None else max(due or now, now) + timedelta(seconds=wanted.deadline_s)
     return NewJob(
         kind=wanted.kind,
         params=wanted.params,
