@@ -14,7 +14,7 @@ def jobs(*kinds: str, alone: bool = False) -> list[Candidate]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "size"), [(None, 1), (10.0, 1), (0.05, 1), (0.0074, 10), (0.00065, 100), (0.0, 500)]
+    ("seconds", "size"), [(None, 1), (10.0, 1), (0.05, 1), (0.0073, 10), (0.0006, 107), (0.0, 500)]
 )
 def test_a_chunk_holds_about_75_ms_of_work(seconds, size):
     assert fitting(seconds, 500) == size
