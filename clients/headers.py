@@ -55,9 +55,7 @@ def _check_one(name: str, value: str) -> None:
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise RefusedHeader("a header's name may have letters, digits and hyphens, at most 100")
     if len(value) > MAX_VALUE or not _VALUE.fullmatch(value):
-        raise RefusedHeader(
-            f"{name}: a value is one line of printable ASCII, at most {MAX_VALUE:,} characters"
-        )
+        raise RefusedHeader(f"{name}: a value is one line of printable ASCII, at most {MAX_VALUE:,} characters")
     if name.lower() in OURS:
         raise RefusedHeader(f"{name} is set by the sender and cannot be given")
     if _SECRET.search(name.lower()):

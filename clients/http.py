@@ -16,7 +16,7 @@ from typing import ClassVar
 import requests
 from requests.exceptions import ReadTimeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay, wait_random
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
 
 from clients import exchange
 from clients.answer import Answer, read
@@ -158,7 +158,8 @@ def _failed(this: Exchange, error: Exception) -> CallFailed:
 def _why_not_sent(this: Exchange, causes: tuple[BaseException, ...]) -> str:
     if any(isinstance(cause, NameResolutionError) for cause in causes):
         return "dns"
-    if this.expired or any(isinstance(cause, ConnectTimeoutError | TimeoutError) for cause in causes):
+    # Not by urllib3's ConnectTimeoutError: there a refused connection counts as one.
+    if this.expired or any(isinstance(cause, TimeoutError) for cause in causes):
         return "connect_timeout"
     return "connect"
 

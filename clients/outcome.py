@@ -36,21 +36,22 @@ class Failure(StrEnum):
     """Sent at least in part, and no whole answer came back."""
 
 
+_WITHOUT_ANSWER = {
+    Failure.NOT_SENT: Outcome.TRANSIENT,
+    Failure.TLS: Outcome.PERMANENT,
+    Failure.BLOCKED: Outcome.BLOCKED,
+    Failure.LOST: Outcome.AMBIGUOUS,
+}
+
+
 def classify(method: str, ending: int | Failure) -> Outcome:
     """The class of a call that ended with a status, or without one.
 
     A server error on a method that is not idempotent is ambiguous: the server may have failed after it acted.
     A status outside the known ones counts as its class does (RFC 9110, 15), so 599 is a server error.
     """
-    match ending:
-        case Failure.NOT_SENT:
-            return Outcome.TRANSIENT
-        case Failure.TLS:
-            return Outcome.PERMANENT
-        case Failure.BLOCKED:
-            return Outcome.BLOCKED
-        case Failure.LOST:
-            return Outcome.AMBIGUOUS
+    if isinstance(ending, Failure):
+        return _WITHOUT_ANSWER[ending]
     if 200 <= ending < 300:
         return Outcome.SUCCESS
     if ending in (408, 425, 429):

@@ -132,15 +132,15 @@ class GuardedAdapter(HTTPAdapter):
         self._guard = Guard(policy, resolver)
         super().__init__(pool_connections=HOST_POOLS, pool_maxsize=IDLE_PER_HOST)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, **options)
+    def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
+        super().init_poolmanager(*sizes, **options)
         self.poolmanager.pool_classes_by_scheme = {
             "http": partial(_GuardedPool, guard=self._guard),
             "https": partial(_GuardedTLSPool, guard=self._guard),
         }
 
     def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+        self, request: requests.PreparedRequest, *_given: Any, **_options: Any
     ) -> Any:
         """Where to connect, as requests reads it from the URL; the TLS options are always ours."""
         host, _ = super().build_connection_pool_key_attributes(request, verify=True)
@@ -150,14 +150,14 @@ class GuardedAdapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing to do: the context verifies. requests would have each connection load the bundle anew."""
 
-    def send(
+    def send(  # noqa: PLR0913  # the signature is HTTPAdapter's
         self,
         request: requests.PreparedRequest,
-        stream: bool = False,
+        stream: bool = False,  # noqa: FBT001, FBT002
         timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Mapping[str, str] | None = None,
+        verify: Any = True,  # noqa: ARG002, FBT002
+        cert: Any = None,  # noqa: ARG002
+        proxies: Mapping[str, str] | None = None,  # noqa: ARG002
     ) -> requests.Response:
         """As HTTPAdapter.send, but raises RefusedURL or Blocked, and ignores `verify`, `cert`, `proxies`."""
         check_url(request.url or "")

@@ -43,27 +43,15 @@ class Params(BaseModel, extra="forbid", serialize_by_alias=True):
 
     method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] = "GET"
     url: str = Field(description="http or https, without user name and password.")
-    headers: dict[str, str] = Field(
-        default_factory=dict, description="No secrets: every reader of the job sees them."
-    )
-    query: dict[str, Scalar | list[Scalar]] = Field(
-        default_factory=dict, description="Added to the URL's own query."
-    )
+    headers: dict[str, str] = Field(default_factory=dict, description="No secrets: every reader of the job sees them.")
+    query: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, description="Added to the URL's own query.")
     json_body: JsonValue = Field(
         default=None, alias="json", description="Sent as application/json; null sends no body."
     )
-    body: str | None = Field(
-        default=None, description="Sent as UTF-8, as text/plain unless a header says otherwise."
-    )
-    timeout_s: float | None = Field(
-        default=None, ge=0.1, le=600, description="Default: 30, and 15 between two reads."
-    )
-    retry_unsafe: bool = Field(
-        default=False, description="Repeat even if the first call may have been performed."
-    )
-    send_idempotency_key: bool = Field(
-        default=True, description="False for a server that would ignore the header."
-    )
+    body: str | None = Field(default=None, description="Sent as UTF-8, as text/plain unless a header says otherwise.")
+    timeout_s: float | None = Field(default=None, ge=0.1, le=600, description="Default: 30, and 15 between two reads.")
+    retry_unsafe: bool = Field(default=False, description="Repeat even if the first call may have been performed.")
+    send_idempotency_key: bool = Field(default=True, description="False for a server that would ignore the header.")
 
     @field_validator("headers")
     @classmethod
@@ -182,14 +170,8 @@ def _unanswered(params: Params, context: Context, failed: CallFailed) -> Ending:
         case Failure.TLS:
             return Fail("tls_verification", "the server's certificate could not be verified")
         case Failure.LOST:
-            text = (
-                "no answer in time"
-                if failed.timed_out
-                else "the connection was lost before the answer was whole"
-            )
-            return _ambiguous(
-                params, context, Retry("no_answer", f"{text}; the request had been sent", after=after)
-            )
+            text = "no answer in time" if failed.timed_out else "the connection was lost before the answer was whole"
+            return _ambiguous(params, context, Retry("no_answer", f"{text}; the request had been sent", after=after))
         case _:
             return Retry("unreachable", UNREACHABLE, after=after)
 
