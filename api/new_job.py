@@ -82,7 +82,9 @@ class SubmitJob(BaseModel):
         default=None, description="Neither started nor continued so many seconds after it is due."
     )
     max_attempts: int | None = Field(default=None, ge=1, le=100, description="Instead of the kind's own.")
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=16)
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=16, json_schema_extra={"additionalProperties": False}
+    )
     unique_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
         default=None, description="At most one job with this key waits or runs at a time."
     )
