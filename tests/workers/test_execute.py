@@ -1,0 +1,245 @@
+"""Claim, perform, record: one attempt from end to end, in one process."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
+
+from models import Attempt, Kind
+from models.lifecycle import Hint
+from models.session import transaction
+from tasks import Cancelled, Fail, LeaseLost, Park, Retry, Snooze
+from tests.support.engine import enqueue, job_row
+from workers import record as record_module
+from workers.queue import cancel
+
+
+def attempts(job_id):
+    with transaction() as session:
+        return session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.id)).all()
+
+
+def test_a_void_message_is_dropped_silently(app_id, engine):
+    job = enqueue(app_id, "text.count", {"text": "a"})
+    engine.perform([("default", "text.count", [Hint(job, 7)])])
+    assert job_row(job).state == "ready"
+
+
+def test_a_message_delivered_twice_runs_once(app_id, engine, declare):
+    runs = []
+    declare("test.once", lambda params, context: runs.append(context.attempt))
+    enqueue(app_id, "test.once")
+    messages = engine.dispatch()
+    engine.perform(messages)
+    engine.perform(messages)
+    assert runs == [1]
+
+
+def test_a_handler_that_fails_is_tried_again_until_its_attempts_are_spent(app_id, drain, pass_time, declare):
+    def perform(params, context):
+        raise OSError("not today")
+
+    declare("test.fail", perform, max_attempts=3)
+    job = enqueue(app_id, "test.fail")
+    for number in (1, 2, 3):
+        drain()
+        row = job_row(job)
+        assert row.attempt == number
+        pass_time(timedelta(hours=2))
+    assert (row.state, row.error["code"]) == ("failed", "unexpected_error")
+    assert [(a.number, a.outcome) for a in attempts(job)] == [(1, "failed"), (2, "failed"), (3, "failed")]
+    assert "not today" in attempts(job)[0].traceback
+
+
+@pytest.mark.parametrize(
+    ("ending", "state"),
+    [
+        (Fail("x"), "failed"),
+        (Park("x"), "parked"),
+        (Retry("x"), "scheduled"),
+        (Snooze(timedelta(minutes=1)), "scheduled"),
+        (Snooze(datetime(2020, 1, 1, tzinfo=UTC)), "ready"),
+        (Cancelled(), "cancelled"),
+        (SystemExit(3), "scheduled"),
+        (KeyboardInterrupt(), "scheduled"),
+        (MemoryError(), "scheduled"),
+    ],
+)
+def test_each_ending_takes_the_job_where_it_says(app_id, engine, declare, ending, state):
+    def perform(params, context):
+        raise ending
+
+    declare("test.end", perform)
+    job = enqueue(app_id, "test.end")
+    engine.perform(engine.dispatch())
+    assert job_row(job).state == state
+
+
+def test_neighbours_in_a_chunk_end_each_in_its_own_way(app_id, engine, declare):
+    def perform(params, context):
+        if params.n == 2:
+            raise Fail("two")
+        return {"n": params.n}
+
+    declare("test.mixed", perform)
+    with transaction() as session:
+        session.add(Kind(kind="test.mixed", seconds=0.0001))
+    jobs = [enqueue(app_id, "test.mixed", {"n": n}) for n in range(5)]
+    messages = engine.dispatch()
+    assert len(messages) == 1
+    engine.perform(messages)
+    assert [job_row(job).state for job in jobs] == ["succeeded", "succeeded", "failed", "succeeded", "succeeded"]
+
+
+def test_params_that_no_longer_validate_fail_the_job(app_id, drain):
+    job = enqueue(app_id, "text.count", {"text": 7})
+    drain()
+    assert job_row(job).error["code"] == "params_invalid"
+
+
+def test_children_are_written_with_their_parents_success(app_id, engine, declare):
+    def perform(params, context):
+        child = context.enqueue("text.count", {"text": "a b"}, priority=5)
+        return {"child": str(child)}
+
+    declare("test.parent", perform)
+    parent = enqueue(app_id, "test.parent")
+    assert engine.drain() == 2
+    child = job_row(job_row(parent).result["child"])
+    assert (child.parent_id, child.state, child.priority, child.result["words"]) == (parent, "succeeded", 5, 2)
+
+
+def test_children_of_a_failed_attempt_are_never_written(app_id, engine, declare):
+    def perform(params, context):
+        context.enqueue("text.count", {"text": "a"})
+        raise Fail("no")
+
+    declare("test.parent", perform)
+    enqueue(app_id, "test.parent")
+    assert engine.drain() == 1
+
+
+def test_a_checkpoint_is_found_by_the_next_attempt(app_id, engine, pass_time, declare):
+    seen = []
+
+    def perform(params, context):
+        seen.append(context.checkpoint)
+        context.save_checkpoint({"page": len(seen)})
+        raise Retry("more")
+
+    declare("test.pages", perform)
+    enqueue(app_id, "test.pages")
+    for _ in range(3):
+        engine.drain()
+        pass_time(timedelta(hours=2))
+    assert seen == [None, {"page": 1}, {"page": 2}]
+
+
+def test_progress_is_shown_at_most_once_a_second(app_id, engine, declare):
+    def perform(params, context):
+        context.progress(0.1, "too early to be worth a write")
+        context._progress_at -= 2
+        context.progress(0.5, "half")
+        context.progress(0.6, "too soon after")
+
+    declare("test.progress", perform)
+    job = enqueue(app_id, "test.progress")
+    engine.drain()
+    assert job_row(job).progress == {"fraction": 0.5, "note": "half"}
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1])
+def test_progress_is_a_fraction(app_id, engine, declare, fraction):
+    declare("test.progress", lambda params, context: context.progress(fraction), max_attempts=1)
+    job = enqueue(app_id, "test.progress")
+    engine.drain()
+    assert job_row(job).error["message"] == "ValueError"
+
+
+def test_the_remaining_time_is_bounded_by_timeout_and_deadline(app_id, engine, declare):
+    seen = []
+    declare("test.time", lambda params, context: seen.append(context.remaining()), timeout=timedelta(minutes=5))
+    enqueue(app_id, "test.time")
+    enqueue(app_id, "test.time", deadline_at=datetime.now(UTC) + timedelta(minutes=1))
+    engine.drain()
+    assert timedelta(minutes=4) < seen[0] <= timedelta(minutes=5)
+    assert timedelta(seconds=50) < seen[1] <= timedelta(minutes=1)
+
+
+def test_what_a_zombie_returns_is_not_recorded(app_id, engine, declare, pass_time):
+    def perform(params, context):
+        if not runs:
+            runs.append("first")
+            pass_time(timedelta(minutes=5))
+            engine.upkeep()
+            pass_time(timedelta(minutes=5))
+            engine.drain()
+            return {"by": "zombie"}
+        runs.append("second")
+        return {"by": "second"}
+
+    runs = []
+    declare("test.zombie", perform)
+    job = enqueue(app_id, "test.zombie")
+    engine.perform(engine.dispatch())
+    assert runs == ["first", "second"]
+    assert job_row(job).result == {"by": "second"}
+    assert [attempt.outcome for attempt in attempts(job)] == ["lost", "succeeded"]
+
+
+def test_a_handler_that_learns_that_its_lease_is_lost_stops_without_a_word(app_id, engine, declare):
+    def perform(params, context):
+        with transaction() as session:
+            session.execute(text("UPDATE jobs SET lease_token = uuidv7() WHERE id = :id"), {"id": context.job_id})
+        context.save_checkpoint({"page": 1})
+
+    declare("test.late", perform)
+    job = enqueue(app_id, "test.late")
+    engine.perform(engine.dispatch())
+    row = job_row(job)
+    assert (row.state, row.checkpoint) == ("running", None)
+    assert attempts(job) == []
+
+
+def test_lease_lost_raised_by_the_keeper_reaches_the_handlers_check(app_id, engine, declare):
+    def perform(params, context):
+        context.interrupt(LeaseLost)
+        context.check_cancelled()
+
+    declare("test.lost", perform)
+    job = enqueue(app_id, "test.lost")
+    engine.perform(engine.dispatch())
+    assert job_row(job).state == "running"
+
+
+def test_a_result_waits_for_postgres_to_come_back(app_id, engine, monkeypatch):
+    write, failures = record_module._write, [1, 2]
+
+    def flaky(done):
+        if failures:
+            failures.pop()
+            raise OperationalError("UPDATE", {}, Exception("gone"))
+        return write(done)
+
+    monkeypatch.setattr(record_module, "_write", flaky)
+    monkeypatch.setattr(record_module, "RETRY_PAUSE", 0)
+    job = enqueue(app_id, "text.count", {"text": "a"})
+    engine.drain()
+    assert job_row(job).state == "succeeded"
+
+
+def test_cancelling_a_running_job_cancels_it_at_its_next_check(app_id, engine, declare):
+    def perform(params, context):
+        with transaction() as session:
+            cancel(session, app_id, context.job_id)
+        engine.keeper._tried_at = 0
+        engine.keeper.turn()
+        context.check_cancelled()
+
+    declare("test.cancel", perform)
+    job = enqueue(app_id, "test.cancel")
+    engine.perform(engine.dispatch())
+    row = job_row(job)
+    assert (row.state, row.error) == ("cancelled", None)
+    assert attempts(job)[0].outcome == "cancelled"
