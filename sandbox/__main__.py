@@ -19,6 +19,7 @@ from sandbox.server import Application, Server
 
 
 def main() -> None:
+    """Serve until a signal says stop."""
     arguments = _arguments()
     arguments.data.mkdir(parents=True, exist_ok=True)
     stopping = threading.Event()

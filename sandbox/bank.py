@@ -68,6 +68,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def new_id(prefix: str, length: int = 24) -> str:
+    """A random id, long enough never to meet itself."""
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 

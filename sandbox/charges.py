@@ -35,6 +35,7 @@ def succeed(call: Call, intent: Body, card: Card, *, capture: bool) -> Body:
 
 
 def capture(call: Call, charge: Body, amount: int) -> Body:
+    """Take `amount` of the money that the charge holds."""
     charge.update(captured=True, amount_captured=amount)
     _book(call, charge)
     call.emit("charge.captured", charge)

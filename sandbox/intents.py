@@ -21,6 +21,7 @@ CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_cu
 
 
 def find(call: Call, intent_id: str) -> Body:
+    """The account's intent of that id, or 404."""
     intent = call.bank.find(call.account, "payment_intent", intent_id)
     if intent is None:
         raise wire.missing("payment_intent", intent_id, param="intent")
@@ -43,6 +44,7 @@ def create(call: Call, form: Form) -> Body:
 
 
 def update(call: Call, intent_id: str, form: Form) -> Body:
+    """Change an intent that is not paid yet; metadata and description at any time."""
     wire.allow(form, *UPDATE_FIELDS)
     intent = find(call, intent_id)
     if set(form) - {"metadata", "description", "expand"}:
@@ -59,6 +61,7 @@ def update(call: Call, intent_id: str, form: Form) -> Body:
 
 
 def confirm(call: Call, intent_id: str, form: Form) -> Body:
+    """Try to take or hold the money with the intent's payment method."""
     wire.allow(form, "payment_method", "off_session", "return_url", "receipt_email")
     intent = find(call, intent_id)
     _expect(intent, "confirm", "requires_payment_method", "requires_confirmation", "requires_action")

@@ -64,6 +64,7 @@ def attach(bank: Bank, account: str, name: str) -> Body:
 
 
 def card_of(bank: Bank, account: str, method_id: str) -> Card:
+    """The card behind a payment method that was attached before."""
     method = bank.find(account, "payment_method", method_id)
     if method is None:
         raise missing("PaymentMethod", method_id, param="payment_method", status=400)

@@ -129,22 +129,38 @@ def _form(request: Request) -> Form:
 def _route(method: str, path: str) -> Route:
     version, collection, *rest = [*path.strip("/").split("/"), ""][:5]
     rest = [part for part in rest if part]
-    match (method, collection, rest) if version == "v1" else ("", "", []):
-        case "POST", "payment_intents", []:
+    route = None
+    if version == "v1" and method == "POST":
+        route = _writing(collection, rest)
+    elif version == "v1" and method == "GET":
+        route = _reading(collection, rest)
+    if route is None:
+        raise wire.invalid(f"Unrecognized request URL ({method}: {path}).", status=404)
+    return route
+
+
+def _writing(collection: str, rest: list[str]) -> Route | None:
+    match collection, rest:
+        case "payment_intents", []:
             return Route("payment_intents.create", intents.create)
-        case "POST", "payment_intents", [intent_id]:
+        case "payment_intents", [intent_id]:
             return Route("payment_intents.update", lambda call, form: intents.update(call, intent_id, form))
-        case "POST", "payment_intents", [intent_id, verb] if verb in VERBS:
+        case "payment_intents", [intent_id, verb] if verb in VERBS:
             return Route(f"payment_intents.{verb}", lambda call, form: VERBS[verb](call, intent_id, form))
-        case "POST", "refunds", []:
+        case "refunds", []:
             return Route("refunds.create", refunds.create)
-        case "GET", "balance", []:
+    return None
+
+
+def _reading(collection: str, rest: list[str]) -> Route | None:
+    match collection, rest:
+        case "balance", []:
             return Route("balance.retrieve", lambda call, _: reads.balance(call))
-        case "GET", _, [] if collection in reads.COLLECTIONS:
+        case _, [] if collection in reads.COLLECTIONS:
             return Route(f"{collection}.list", lambda call, form: reads.page(call, collection, form))
-        case "GET", _, [object_id] if collection in reads.COLLECTIONS:
+        case _, [object_id] if collection in reads.COLLECTIONS:
             return Route(f"{collection}.retrieve", lambda call, _: reads.retrieve(call, collection, object_id))
-    raise wire.invalid(f"Unrecognized request URL ({method}: {path}).", status=404)
+    return None
 
 
 def _server_error() -> dict[str, dict[str, str]]:

@@ -20,6 +20,7 @@ COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 def retrieve(call: Call, collection: str, object_id: str) -> Body:
+    """The account's object of that id, or 404."""
     kind, _ = COLLECTIONS[collection]
     found = call.bank.find(call.account, kind, object_id)
     if found is None:
@@ -41,8 +42,8 @@ def page(call: Call, collection: str, form: Form) -> Body:
     backwards = "ending_before" in form
     _narrow_by_cursor(call, kind, form, where, values)
     found = call.bank.rows(
-        f"SELECT body FROM object WHERE {' AND '.join(where)}"  # noqa: S608  # only names from this module's tables
-        f" ORDER BY seq {'ASC' if backwards else 'DESC'} LIMIT ?",
+        # Only names from this module's own tables go into the text.
+        f"SELECT body FROM object WHERE {' AND '.join(where)} ORDER BY seq {'ASC' if backwards else 'DESC'} LIMIT ?",
         [*values, limit + 1],
     )
     items = [json.loads(body) for (body,) in found[:limit]]

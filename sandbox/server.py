@@ -64,6 +64,7 @@ Application = Callable[[Request], Behaviour]
 
 
 def json_reply(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Reply:
+    """`content` as a JSON answer."""
     body = json.dumps(content, separators=(",", ":")).encode()
     return Reply(status, body, {"Content-Type": "application/json", **(headers or {})})
 
@@ -101,14 +102,15 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def _serve(self) -> None:
-        if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            return self._send(Reply(411, headers={"Connection": "close"}))
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > BODY_LIMIT:
-            return self._send(Reply(413, headers={"Connection": "close"}))
-        url = urlsplit(self.path)
-        request = Request(self.command, url.path, url.query, self.headers, self.rfile.read(length))
-        self._behave(self.server.application(request))
+        length = self.headers.get("Content-Length") or "0"
+        if not length.isdecimal() or "chunked" in self.headers.get("Transfer-Encoding", ""):
+            self._send(Reply(411, headers={"Connection": "close"}))
+        elif int(length) > BODY_LIMIT:
+            self._send(Reply(413, headers={"Connection": "close"}))
+        else:
+            url = urlsplit(self.path)
+            request = Request(self.command, url.path, url.query, self.headers, self.rfile.read(int(length)))
+            self._behave(self.server.application(request))
 
     # The names are http.server's.
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815

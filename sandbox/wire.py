@@ -6,14 +6,15 @@ from urllib.parse import parse_qsl
 
 Form = dict[str, Any]
 
-CURRENCIES = frozenset(
-    "aed afn all amd ang aoa ars aud awg azn bam bbd bdt bhd bif bmd bnd bob brl bsd bwp byn bzd cad cdf chf clp cny"
-    " cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel ghs gip gmd gnf gtq gyd hkd hnl htg huf idr ils inr"
-    " isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur mvr mwk mxn"
-    " myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf sar sbd scr sek sgd shp sle"
-    " sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer zar"
-    " zmw".split()
+_CURRENCIES = (
+    "aed afn all amd ang aoa ars aud awg azn bam bbd bdt bhd bif bmd bnd bob brl bsd bwp byn bzd cad cdf chf clp "
+    "cny cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel ghs gip gmd gnf gtq gyd hkd hnl htg huf idr "
+    "ils inr isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur "
+    "mvr mwk mxn myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf sar sbd scr "
+    "sek sgd shp sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xcg "
+    "xof xpf yer zar zmw "
 )
+CURRENCIES = frozenset(_CURRENCIES.split())
 AMOUNT_LIMIT = 99_999_999
 
 
@@ -38,6 +39,7 @@ def invalid(message: str, *, param: str | None = None, code: str | None = None, 
 
 
 def missing(kind: str, object_id: str, *, param: str, status: int = 404) -> ProviderError:
+    """An id that the account does not have."""
     return invalid(f"No such {kind}: '{object_id}'", param=param, code="resource_missing", status=status)
 
 
@@ -72,6 +74,7 @@ def allow(form: Form, *names: str) -> None:
 
 
 def required(form: Form, name: str) -> str:
+    """A text that must be given and not be empty."""
     value = form.get(name)
     if not isinstance(value, str) or not value:
         raise invalid(f"Missing required param: {name}.", param=name, code="parameter_missing")
@@ -79,6 +82,7 @@ def required(form: Form, name: str) -> str:
 
 
 def text(form: Form, name: str) -> str | None:
+    """A text that may be left out; an empty one counts as left out."""
     value = form.get(name)
     if value is not None and not isinstance(value, str):
         raise invalid(f"Invalid string: {name}", param=name)
@@ -86,6 +90,7 @@ def text(form: Form, name: str) -> str | None:
 
 
 def choice(form: Form, name: str, default: str, *choices: str) -> str:
+    """One of a few words."""
     value = text(form, name) or default
     if value not in choices:
         raise invalid(f"Invalid {name}: must be one of {', '.join(choices)}", param=name)
@@ -93,10 +98,12 @@ def choice(form: Form, name: str, default: str, *choices: str) -> str:
 
 
 def flag(form: Form, name: str) -> bool:
+    """True or false; left out is false."""
     return choice(form, name, "false", "true", "false") == "true"
 
 
 def integer(form: Form, name: str, *, least: int, most: int, default: int | None = None) -> int:
+    """A whole number within bounds; required unless there is a default."""
     value = form.get(name)
     if value is None and default is not None:
         return default
@@ -112,6 +119,7 @@ def integer(form: Form, name: str, *, least: int, most: int, default: int | None
 
 
 def currency(form: Form) -> str:
+    """A currency that exists, in lower case whatever case it came in."""
     value = required(form, "currency").lower()
     if value not in CURRENCIES:
         raise invalid(f"Invalid currency: {value}.", param="currency")

@@ -57,7 +57,7 @@ class Sandbox:
 def running_sandbox(data: Path) -> Iterator[Sandbox]:
     """Start a sandbox on free ports; stop it, whatever happens."""
     command = [sys.executable, "-m", "sandbox", "--data", str(data)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield Sandbox(data, process, json.loads(process.stdout.readline()))
