@@ -259,6 +259,12 @@ def test_an_answer_is_believed_only_when_it_shows_the_payment(behaviour: Behavio
         assert confirm(provider, "pi_mine").outcome is outcome
 
 
+def test_a_payment_without_a_method_has_not_been_declined() -> None:
+    body = WHOLE.replace(b"pi_other", b"pi_mine").replace(b'"succeeded"', b'"requires_payment_method"')
+    with serving(Reply(200, body)) as provider:
+        assert status(provider.fetch_payment("pi_mine")) is PaymentStatus.CREATED
+
+
 def test_the_wait_that_a_rate_limit_asks_for_is_passed_on() -> None:
     reply = Reply(429, b'{"error": {"code": "rate_limit"}}', {"Retry-After": "7"})
     with serving(reply) as provider:
