@@ -31,7 +31,7 @@ from workers import keys
 os.environ.update(ENVIRONMENT)
 
 ROOT = Path(__file__).parents[1]
-TABLES = "jobs, attempts, events, files, idempotency_keys, kinds, workers, api_keys, apps"
+TABLES = ("jobs", "attempts", "events", "files", "idempotency_keys", "kinds", "workers", "api_keys", "apps")
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,8 @@ def services(postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempPa
 def database(services: None) -> None:
     """An empty, migrated database."""
     with transaction() as session:
-        session.execute(text(f"TRUNCATE {TABLES} CASCADE"))
+        for table in TABLES:
+            session.execute(text(f"DELETE FROM {table}"))  # Much quicker than TRUNCATE for a handful of rows.
 
 
 @pytest.fixture
