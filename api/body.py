@@ -163,7 +163,7 @@ def _inspect(value: Any) -> None:
     todo: list[tuple[str, Any, int]] = [("", value, 0)]
     while todo and len(faults) < MAX_FAULTS:
         pointer, value, depth = todo.pop()
-        if depth > MAX_DEPTH:
+        if depth >= MAX_DEPTH and isinstance(value, (dict, list)):
             raise _too_deep()
         if isinstance(value, dict):
             faults += [_text_fault(pointer) for name in value if _UNSTORABLE.search(name)]

@@ -1,0 +1,36 @@
+"""Servers that cannot be reached: their addresses lead to a port where nobody listens."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api import rate_limit
+from models import session
+from settings import get_settings
+from workers import connections
+
+POSTGRES = {"DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+
+
+@contextmanager
+def surroundings(**changed: str) -> Iterator[None]:
+    """Within the block this process lives in another environment, and has forgotten its connections."""
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    _forget()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        _forget()
+
+
+def _forget() -> None:
+    get_settings.cache_clear()
+    session.dispose()
+    for client in connections._clients.values():
+        client.close()
+    connections._clients.clear()
+    rate_limit.forget()
