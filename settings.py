@@ -1,8 +1,10 @@
 """The environment, typed and read once: every process asks `get_settings()` and nothing else reads variables.
 
-A wrong environment is reported whole: `SettingsError` names every faulty variable at once.
+A variable that is not set may be a file of that name, in lower case, in `MAINSTAY_SECRETS_DIR` (`/run/secrets`): so are
+containers given secrets. A wrong environment is reported whole: `SettingsError` names every faulty variable at once.
 """
 
+import os
 from datetime import timedelta
 from functools import cache
 from ipaddress import ip_network
@@ -49,9 +51,7 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=30, ge=1)
     """Finished jobs older than this are purged, with their attempts and events."""
 
-    egress_allow_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), validation_alias="EGRESS_ALLOW_CIDRS"
-    )
+    egress_allow_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="EGRESS_ALLOW_CIDRS")
     """Otherwise denied networks that handlers may call, comma-separated, each `CIDR` or `CIDR:PORT`."""
     egress_allow_metadata: bool = Field(default=False, validation_alias="EGRESS_ALLOW_METADATA")
     """Cloud metadata addresses need this flag besides an allowed network."""
@@ -107,10 +107,13 @@ def split_network(entry: str) -> tuple[str, int | None]:
 @cache
 def get_settings() -> Settings:
     """Read the environment once. Raises `SettingsError` with every faulty variable named."""
+    secrets = Path(os.environ.get("MAINSTAY_SECRETS_DIR", "/run/secrets"))
     try:
-        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+        return Settings(_secrets_dir=secrets if secrets.is_dir() else None)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except OSError as error:
+        raise SettingsError(f"a file in {secrets} cannot be read: {error}") from None
 
 
 def _explain(error: ValidationError) -> str:

@@ -28,9 +28,9 @@ def main() -> None:
     bank, faults = Bank(arguments.data / "payments.sqlite3"), Faults()
     try:
         servers = {
-            "payments_port": _start(Provider(bank, faults), arguments.payments_port),
-            "control_port": _start(Control(bank, faults), arguments.control_port),
-            "http_port": _start(Echo(), arguments.http_port),
+            "payments_port": _start(Provider(bank, faults), arguments.host, arguments.payments_port),
+            "control_port": _start(Control(bank, faults), arguments.host, arguments.control_port),
+            "http_port": _start(Echo(), arguments.host, arguments.http_port),
         }
     except OSError as error:
         sys.exit(f"sandbox: {error}")
@@ -42,14 +42,15 @@ def main() -> None:
     bank.close()
 
 
-def _start(application: Application, port: int) -> Server:
-    server = Server(application, port)
+def _start(application: Application, host: str, port: int) -> Server:
+    server = Server(application, host, port)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     return server
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A pretend outside world on loopback.")
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A pretend outside world.")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     parser.add_argument("--payments-port", type=int, default=0, help="the Stripe-compatible provider (0: a free port)")
     parser.add_argument("--control-port", type=int, default=0, help="arms faults, counts calls (0: a free port)")
     parser.add_argument("--http-port", type=int, default=0, help="the faulty HTTP server (0: a free port)")

@@ -1,4 +1,4 @@
-"""A small loopback HTTP/1.1 server that can also misbehave on purpose: hang, reset, or answer in drips."""
+"""A small HTTP/1.1 server that can also misbehave on purpose: hang, reset, or answer in drips."""
 
 import json
 import select
@@ -78,9 +78,9 @@ class Server(socketserver.ThreadingTCPServer):
     # The default of 5 makes a burst of new connections wait for SYN retries of a second.
     request_queue_size = 512
 
-    def __init__(self, application: Application, port: int) -> None:
+    def __init__(self, application: Application, host: str, port: int) -> None:
         self.application = application
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), _Handler)
 
     @property
     def port(self) -> int:
