@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 PYTEST := $(BIN)/python -m pytest
+COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --quiet \
+	--custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test check lint types lock bench openapi clean
@@ -33,10 +35,8 @@ types: $(STAMP) ## Check types
 	$(BIN)/mypy .
 
 lock: ## Resolve the dependencies anew, with hashes and without index addresses
-	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
-		--extra embedded --extra dev --quiet --output-file requirements-dev.lock
-	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
-		--constraint requirements-dev.lock --quiet --output-file requirements.lock
+	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.lock
+	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
 
 bench: $(STAMP) ## Measure throughput and latency beside the usual ways to do it
 	$(BIN)/python -m bench
