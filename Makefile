@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
@@ -49,10 +50,13 @@ clean: ## Remove .venv, the data of `make up`, caches and build products
 	rm -rf .coverage* htmlcov build dist *.egg-info
 
 $(STAMP): requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Mainstay needs Python 3.11 or later; $(PYTHON) is older. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv .venv || \
-		{ echo "$(PYTHON) has no working venv module: on Debian and Ubuntu install the package python3-venv."; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Mainstay needs Python 3.11 or later, and $(PYTHON) is not. Name another: make PYTHON=python3.12 ..."; \
+		exit 1; }
+	@echo "Installing the locked dependencies into .venv; this takes a minute, once."
+	@$(PYTHON) -m venv .venv || { \
+		echo "$(PYTHON) cannot make virtual environments: on Debian and Ubuntu, install the package python3-venv."; \
+		exit 1; }
+	@$(PIP) --quiet --require-hashes -r requirements-dev.lock
+	@$(PIP) -qq --no-deps --no-build-isolation -e .
 	@touch $@
