@@ -100,8 +100,6 @@ class _GuardedPool(HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         if (current := exchange.current()) is not None:
             current.let_go()
-            if current.expired and conn is not None:
-                conn.close()
         super()._put_conn(conn)
 
 

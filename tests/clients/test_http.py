@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import requests
 
+from clients import exchange
 from clients.addresses import EgressPolicy
 from clients.answer import KEEP_AT_MOST, READ_AT_MOST
 from clients.egress import Blocked, RefusedURL
+from clients.exchange import Exchange
 from clients.http import Lost, NotSent, Request, Timeouts, Untrusted, send
 from clients.transport import GuardedAdapter
 
@@ -189,6 +191,14 @@ def test_verification_cannot_be_switched_off_by_the_caller(serve: Any, resolver:
     session.close()
 
 
+def test_a_proxy_cannot_be_switched_on_by_the_caller(serve: Any, adapter: Any) -> None:
+    server, proxy = serve(always(EMPTY)), serve(always(EMPTY))
+    session = requests.Session()
+    session.mount("http://", adapter)
+    session.get(server.url(), proxies={"http": f"http://127.0.0.1:{proxy.port}"})
+    assert (len(server.requests), proxy.connections) == (1, 0)
+
+
 def test_a_tls_handshake_that_hangs_was_never_sent(serve: Any, adapter: Any) -> None:
     server = serve(lambda peer: peer.drip(b"", 0.05))
     with pytest.raises(NotSent) as caught:
@@ -262,6 +272,16 @@ def test_a_cut_off_connection_is_not_used_again(serve: Any, adapter: Any) -> Non
         send(get(server.url("/slow")), adapter, HURRIED)
     assert send(get(server.url()), adapter).status == 200
     assert server.connections == 2
+
+
+def test_a_deadline_that_passes_after_the_answer_leaves_the_kept_connection_alone(serve: Any, adapter: Any) -> None:
+    server = serve(always(EMPTY))
+    prepared = requests.Request("GET", server.url()).prepare()
+    with exchange.perform(Exchange(monotonic() + 60, fresh=False)) as finished:
+        assert adapter.send(prepared, stream=True).content == b""
+        finished.expire()
+    assert send(get(server.url()), adapter).status == 200
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize(
