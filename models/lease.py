@@ -65,10 +65,13 @@ def save_progress(session: Session, job_id: UUID, token: UUID, progress: Mapping
 
 
 _CHECKPOINT = text(
-    "UPDATE jobs SET checkpoint = :state WHERE id = :id AND lease_token = :token RETURNING id"
+    "UPDATE jobs SET checkpoint = :state, unsettled = :unsettled WHERE id = :id AND lease_token = :token RETURNING id"
 ).bindparams(bindparam("state", type_=JSONB))
 
 
-def save_checkpoint(session: Session, job_id: UUID, token: UUID, state: Mapping[str, Any]) -> bool:
+def save_checkpoint(
+    session: Session, job_id: UUID, token: UUID, state: Mapping[str, Any], *, unsettled: bool = False
+) -> bool:
     """Write what the next attempt shall find. False: the job is not this attempt's any more."""
-    return session.execute(_CHECKPOINT, {"id": job_id, "token": token, "state": state}).first() is not None
+    values = {"id": job_id, "token": token, "state": state, "unsettled": unsettled}
+    return session.execute(_CHECKPOINT, values).first() is not None

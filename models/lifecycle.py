@@ -87,6 +87,8 @@ class Ending:
     traceback: str | None = None
     delay: float = 0
     spent: bool = True
+    presumed: bool = False
+    """The handler did not say this: an unsettled job is parked instead of failed or cancelled."""
 
 
 def _sql(statement: str, **types: Any) -> TextClause:
@@ -212,11 +214,13 @@ _RECORD = _sql(
     WITH ending AS (
         SELECT * FROM jsonb_to_recordset(:endings) AS e (
             id uuid, token uuid, outcome text, state text, result jsonb, error jsonb, traceback text, delay float8,
-            spent boolean)
+            spent boolean, presumed boolean)
     ), final AS (
         SELECT ending.*,
-            CASE WHEN jobs.cancel_requested_at IS NOT NULL AND ending.state IN ('scheduled', 'ready')
-                 THEN 'cancelled' ELSE ending.state END AS goes_to
+            CASE WHEN ending.state IN ('scheduled', 'ready') AND jobs.cancel_requested_at IS NOT NULL
+                    THEN CASE WHEN jobs.unsettled THEN 'parked' ELSE 'cancelled' END
+                 WHEN ending.state IN ('failed', 'cancelled') AND ending.presumed AND jobs.unsettled THEN 'parked'
+                 ELSE ending.state END AS goes_to
         FROM ending JOIN jobs ON jobs.id = ending.id
     ), recorded AS (
         UPDATE jobs SET state = goes_to, result = final.result, error = final.error, seq = seq + 1,
@@ -260,8 +264,9 @@ _RESCUE = _sql(
     ), rescued AS (
         UPDATE jobs SET
             lost = lost + 1, attempt = attempt - 1, seq = seq + 1, lease_token = NULL, lease_expires_at = NULL,
-            state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                         WHEN lost + 1 >= :max_lost THEN 'failed' ELSE 'scheduled' END,
+            state = CASE WHEN cancel_requested_at IS NULL AND lost + 1 < :max_lost THEN 'scheduled'
+                         WHEN unsettled THEN 'parked'
+                         WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE 'failed' END,
             error = jsonb_build_object('code', 'worker_lost', 'message', 'the worker vanished while it had this job',
                                        'retryable', lost + 1 < :max_lost, 'attempt', attempt),
             finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR lost + 1 >= :max_lost THEN now() END,
@@ -281,7 +286,7 @@ _RESCUE = _sql(
 
 
 def rescue(session: Session, queues: Sequence[str], max_lost: int, limit: int) -> list[UUID]:
-    """running → scheduled (or failed, or cancelled) for jobs whose worker let the lease run out.
+    """running → scheduled (or failed, or cancelled, or parked) for jobs whose worker let the lease run out.
 
     Counted as `lost`, apart from attempts: a dying machine must not use up the attempts of healthy jobs, and a job that
     kills its workers is found by its own count.
@@ -311,7 +316,7 @@ def lose_messages(session: Session, queues: Sequence[str], limit: int, early: ti
 _EXPIRE = _sql(
     """
     WITH late AS (
-        UPDATE jobs SET state = 'expired', finished_at = now(), lease_expires_at = NULL, seq = seq + 1,
+        UPDATE jobs SET state = CASE WHEN unsettled THEN 'parked' ELSE 'expired' END, finished_at = now(), lease_expires_at = NULL, seq = seq + 1,
             error = jsonb_build_object(
                 'code', CASE WHEN deadline_at <= now() THEN 'deadline_exceeded' ELSE 'expired' END,
                 'message', 'the job was not started in time', 'retryable', false, 'attempt', attempt)
@@ -329,7 +334,7 @@ _EXPIRE = _sql(
 
 
 def expire(session: Session, queues: Sequence[str], limit: int) -> list[UUID]:
-    """scheduled, ready, dispatched → expired for what is too late to start. Returns the jobs."""
+    """scheduled, ready, dispatched → expired (parked when unsettled) for what is too late to start."""
     return list(session.execute(_EXPIRE, {"queues": list(queues), "limit": limit}).scalars())
 
 
@@ -337,7 +342,7 @@ _CANCEL = _sql(
     """
     WITH asked AS (
         UPDATE jobs SET seq = seq + 1, cancel_requested_at = now(),
-            state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+            state = CASE WHEN state = 'running' THEN state WHEN unsettled THEN 'parked' ELSE 'cancelled' END,
             finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
             lease_expires_at = CASE WHEN state = 'running' THEN lease_expires_at END
         WHERE id = :id AND app_id = :app_id AND state IN ('scheduled', 'ready', 'dispatched', 'running')
@@ -345,7 +350,7 @@ _CANCEL = _sql(
         RETURNING id, seq, state
     ), noted AS (
         INSERT INTO events (job_id, seq, type)
-        SELECT id, seq, CASE WHEN state = 'running' THEN 'cancel_requested' ELSE 'cancelled' END FROM asked
+        SELECT id, seq, CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'cancel_requested' END FROM asked
     )
     SELECT state FROM asked
     """
@@ -353,7 +358,10 @@ _CANCEL = _sql(
 
 
 def cancel(session: Session, app_id: UUID, job_id: UUID) -> State | None:
-    """scheduled, ready, dispatched → cancelled; a running job is asked to stop. None: nothing to cancel there."""
+    """scheduled, ready, dispatched → cancelled (parked when unsettled); a running job is asked to stop.
+
+    None: nothing to cancel there.
+    """
     state = session.execute(_CANCEL, {"id": job_id, "app_id": app_id}).scalar()
     return None if state is None else State(state)
 

@@ -103,8 +103,13 @@ class Context(Protocol):
     def progress(self, fraction: float, note: str = "") -> None:
         """Show how far the work is (0 to 1). Written at most once a second; raises what `check_cancelled` raises."""
 
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Commit `state` before returning: the next attempt finds it. Raises `LeaseLost` if the job is not ours."""
+    def save_checkpoint(self, state: Mapping[str, Any], *, unsettled: bool = False) -> None:
+        """Commit `state` before returning: the next attempt finds it. Raises `LeaseLost` if the job is not ours.
+
+        `unsettled` says that from here on something may happen elsewhere that cannot be taken back (money may move).
+        Until a later checkpoint or the handler's own ending says otherwise, whatever else ends the job (its attempts,
+        its deadline, a wish to cancel, lost workers) parks it instead of calling it failed or cancelled.
+        """
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled`, `TimedOut` or `LeaseLost` when the attempt should stop. Cheap: call it in loops."""

@@ -91,7 +91,7 @@ class _Listener:
         while True:
             try:
                 self._follow()
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # the turn of a loop that must not end
                 log.warning("announcements_interrupted", error=type(error).__name__)
                 time.sleep(BREAK)
 

@@ -112,11 +112,11 @@ class JobContext:
         self._require(ours)
         announce([self.job_id])
 
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, state: Mapping[str, Any], *, unsettled: bool = False) -> None:
         """See `tasks.Context.save_checkpoint`."""
         storable(dict(state))
         with transaction() as session:
-            ours = lease.save_checkpoint(session, self.job_id, self.token, state)
+            ours = lease.save_checkpoint(session, self.job_id, self.token, state, unsettled=unsettled)
         self._require(ours)
         self.checkpoint = dict(state)
 

@@ -50,7 +50,7 @@ class _Ringer:
                 queues, self._due = self._due, set()
             try:
                 _push(queues)
-            except RedisError as error:
+            except Exception as error:  # noqa: BLE001  # the turn of a loop that must not end
                 log.warning("doorbell_failed", error=type(error).__name__)
                 time.sleep(BREAK)
 

@@ -3,7 +3,7 @@
 import random
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -63,7 +63,7 @@ def raised(attempted: Attempted, exception: BaseException, *, chance: random.Ran
         case tasks.Cancel():
             return _ended(attempted, Outcome.CANCELLED, State.CANCELLED, _of(attempted, exception))
         case tasks.Cancelled():
-            return _ended(attempted, Outcome.CANCELLED, State.CANCELLED, None)
+            return replace(_ended(attempted, Outcome.CANCELLED, State.CANCELLED, None), presumed=True)
         case tasks.Park():
             return _ended(attempted, Outcome.PARKED, State.PARKED, _of(attempted, exception))
         case tasks.Retry():
@@ -116,13 +116,13 @@ def _again(  # noqa: PLR0913  # the facts of one ending
     traceback: str | None = None,
 ) -> Ending:
     if attempted.attempt >= attempted.max_attempts:
-        return _failed(attempted, outcome, error, traceback)
+        return replace(_failed(attempted, outcome, error, traceback), presumed=True)
     floor = getattr(exception, "retry_after", None)
     floor = floor if isinstance(floor, timedelta) else timedelta(0)
     wait = attempted.backoff.wait(attempted.attempt, floor=floor, chance=chance)
     if attempted.deadline_in is not None and wait >= attempted.deadline_in:
         late = _error(attempted, "deadline_exceeded", f"no time left for another attempt after: {error['message']}")
-        return _failed(attempted, outcome, late, traceback)
+        return replace(_failed(attempted, outcome, late, traceback), presumed=True)
     return Ending(
         attempted.id, attempted.token, outcome, State.SCHEDULED,
         error=error, traceback=traceback, delay=wait.total_seconds(),

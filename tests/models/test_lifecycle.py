@@ -367,3 +367,52 @@ def test_every_event_has_its_number(app_id, pass_time):
     # created, started, progress, finished, retried
     assert (job_row(claimed.id).seq, numbered) == (5, 2)
     assert set(ENDED) == {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED, State.PARKED}
+
+
+def unsettled(app_id, **options):
+    claimed = running(app_id, **options)
+    with transaction() as session:
+        assert lease.save_checkpoint(session, claimed.id, claimed.token, {"step": "confirm"}, unsettled=True)
+    return claimed
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+def test_an_unsettled_job_is_parked_where_the_engine_would_have_ended_it(app_id, state):
+    claimed = unsettled(app_id)
+    record(claimed, Outcome.FAILED, state, presumed=True)
+    assert job_row(claimed.id).state == State.PARKED
+
+
+def test_but_its_handlers_own_word_counts(app_id):
+    claimed = unsettled(app_id)
+    record(claimed, Outcome.FAILED, State.FAILED, error={"code": "card_declined"})
+    assert job_row(claimed.id).state == State.FAILED
+
+
+def test_an_unsettled_job_that_waits_is_parked_when_it_is_cancelled_or_too_late(app_id, pass_time):
+    cancelled = unsettled(app_id)
+    late = unsettled(app_id, expires_at=datetime.now(UTC) + timedelta(minutes=1))
+    for claimed in (cancelled, late):
+        record(claimed, Outcome.FAILED, State.SCHEDULED, delay=3600)
+    with transaction() as session:
+        assert lifecycle.cancel(session, app_id, cancelled.id) is State.PARKED
+    pass_time(timedelta(minutes=2))
+    with transaction() as session:
+        assert lifecycle.expire(session, QUEUES, 10) == [late.id]
+    assert job_row(late.id).state == State.PARKED
+
+
+def test_an_unsettled_job_that_loses_its_workers_is_parked_in_the_end(app_id, pass_time):
+    claimed = unsettled(app_id)
+    pass_time(timedelta(minutes=1))
+    with transaction() as session:
+        lifecycle.rescue(session, QUEUES, 1, 10)
+    assert job_row(claimed.id).state == State.PARKED
+
+
+def test_a_settled_checkpoint_ends_the_doubt(app_id):
+    claimed = unsettled(app_id)
+    with transaction() as session:
+        lease.save_checkpoint(session, claimed.id, claimed.token, {"step": "done"})
+    record(claimed, Outcome.FAILED, State.FAILED, presumed=True)
+    assert job_row(claimed.id).state == State.FAILED

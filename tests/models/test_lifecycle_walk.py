@@ -16,9 +16,9 @@ from workers.timeline import timeline
 
 S = State
 EDGES = {
-    (S.SCHEDULED, S.READY), (S.SCHEDULED, S.CANCELLED), (S.SCHEDULED, S.EXPIRED),
-    (S.READY, S.DISPATCHED), (S.READY, S.CANCELLED), (S.READY, S.EXPIRED),
-    (S.DISPATCHED, S.RUNNING), (S.DISPATCHED, S.READY), (S.DISPATCHED, S.CANCELLED), (S.DISPATCHED, S.EXPIRED),
+    (S.SCHEDULED, S.READY), (S.SCHEDULED, S.CANCELLED), (S.SCHEDULED, S.EXPIRED), (S.SCHEDULED, S.PARKED),
+    (S.READY, S.DISPATCHED), (S.READY, S.CANCELLED), (S.READY, S.EXPIRED), (S.READY, S.PARKED),
+    (S.DISPATCHED, S.PARKED), (S.DISPATCHED, S.RUNNING), (S.DISPATCHED, S.READY), (S.DISPATCHED, S.CANCELLED), (S.DISPATCHED, S.EXPIRED),
     (S.RUNNING, S.SUCCEEDED), (S.RUNNING, S.FAILED), (S.RUNNING, S.CANCELLED), (S.RUNNING, S.PARKED),
     (S.RUNNING, S.SCHEDULED), (S.RUNNING, S.READY),
     (S.FAILED, S.READY), (S.CANCELLED, S.READY), (S.EXPIRED, S.READY), (S.PARKED, S.READY),
@@ -75,6 +75,11 @@ class Walker:
             lease.renew(session, {held.token: held.id}, LEASE)
             lease.save_progress(session, held.id, held.token, {"fraction": 0.1, "note": ""})
 
+    def doubt(self, session, choice):
+        if self.claims:
+            held = self.claims[choice % len(self.claims)]
+            lease.save_checkpoint(session, held.id, held.token, {"n": choice}, unsettled=choice % 2 == 0)
+
     def rescue(self, session, _):
         lifecycle.rescue(session, QUEUES, 3, 10)
 
@@ -95,7 +100,7 @@ class Walker:
 
 
 STEPS = (
-    "stage", "dispatch", "dispatch", "withdraw", "claim", "claim", "claim", "record", "record", "renew", "rescue",
+    "stage", "dispatch", "dispatch", "withdraw", "claim", "claim", "claim", "record", "record", "renew", "rescue", "doubt",
     "lose", "expire", "cancel", "retry", "wait", "wait",
 )  # fmt: skip
 
