@@ -114,7 +114,7 @@ def _claim_the_only_call(context: Context) -> None:
     if (context.checkpoint or {}).get("sending"):
         context.save_checkpoint({"sending": False})
         raise Park("outcome_unknown", "an earlier attempt was cut off: the request may have been performed")
-    context.save_checkpoint({"sending": True})
+    context.save_checkpoint({"sending": True}, unsettled=True)
 
 
 def _call(params: Params, context: Context) -> dict[str, Any]:
@@ -191,8 +191,11 @@ def _unsuccessful(params: Params, context: Context, answer: Answer) -> Ending:
 
 
 def _ambiguous(params: Params, context: Context, again: Retry) -> Ending:
-    spent = context.attempt >= context.max_attempts and params.method not in SAFE
-    if params.repeatable and not spent:
+    if params.method in SAFE:
+        return again
+    if params.repeatable and context.attempt < context.max_attempts:
+        # Should anything but an answer end the job now, it must not read as if nothing had happened.
+        context.save_checkpoint({"sending": False}, unsettled=True)
         return again
     return Park("outcome_unknown", f"{again.message}: it may have been performed", again.details)
 

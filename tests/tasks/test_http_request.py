@@ -167,6 +167,21 @@ def test_with_its_attempts_spent_an_unknown_outcome_is_not_called_a_failure(call
     assert job.error["code"] == ("no_answer" if state == "failed" else "outcome_unknown")
 
 
+def test_a_cancelled_job_that_may_have_acted_is_parked(app_id, call):
+    job = call("/reset", method="POST")
+    assert job.state == "scheduled"
+    with transaction() as session:
+        queue.cancel(session, app_id, job.id)
+    assert job_row(job.id).state == "parked"
+
+
+def test_a_cancelled_job_that_cannot_have_acted_is_cancelled(app_id, call):
+    job = call("/status/429", method="POST", send_idempotency_key=False)
+    with transaction() as session:
+        queue.cancel(session, app_id, job.id)
+    assert job_row(job.id).state == "cancelled"
+
+
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 410, 422, 501])
 def test_a_final_status_fails_at_once_and_shows_the_answer(call, status):
     job = call(f"/status/{status}")
