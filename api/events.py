@@ -15,12 +15,12 @@ from flask import Response, request
 from flask_openapi import APIBlueprint
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import Row, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.auth import caller, requires
 from api.errors import Problem
 from api.job_resource import JobPath, has_ended, not_found
+from api.long_poll import DATABASE_AWAY, LOOK_EVERY_S
 from api.openapi import responses
 from api.page_query import MAX_LIMIT, PageQuery
 from models import Job
@@ -32,7 +32,6 @@ from workers.timeline import TimelineEvent, timeline
 blueprint = APIBlueprint("events", __name__)
 
 STREAM = "text/event-stream"
-LOOK_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
 LONGEST_STREAM_S = 600.0
 """A stream ends after this; the client resumes it with its key checked anew."""
@@ -123,7 +122,7 @@ def _frames(app_id: UUID, job_id: UUID, after: int) -> Iterator[str]:
         while monotonic() < end:
             try:
                 found, complete = _news(app_id, job_id, after)
-            except SQLAlchemyError:
+            except DATABASE_AWAY:
                 return  # The client reconnects, and is told 503 as long as Postgres is away.
             for event in found:
                 yield _frame(event)

@@ -9,14 +9,13 @@ from uuid import UUID
 
 from flask import Response
 from flask_openapi import APIBlueprint
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.auth import caller, requires
 from api.errors import Problem
 from api.idempotency import first_answer, remember
 from api.job_resource import JobResource, has_ended, read, rendered_new
-from api.long_poll import look_until, preferred_wait
+from api.long_poll import DATABASE_AWAY, look_until, preferred_wait
 from api.new_job import SubmitJob, new_job, origin
 from api.openapi import BODY, responses
 from models.job import State
@@ -78,6 +77,6 @@ def _wait(app_id: UUID, job_id: UUID, seconds: int) -> dict[str, Any] | None:
 
     try:
         return look_until(job_id, seconds, look)
-    except SQLAlchemyError:
+    except DATABASE_AWAY:
         # The job is accepted whatever happens to Postgres now: a 503 would have the client submit it twice.
         return None

@@ -9,7 +9,7 @@ from tests.api.conftest import Submit
 from tests.api.test_jobs import claim
 
 
-def test_an_attempt_tells_how_it_ended(client: FlaskClient, submit: Submit, drain: Callable[[], object]) -> None:
+def test_an_attempt_tells_how_it_ended(client: FlaskClient, submit: Submit, drain: Callable[[], int]) -> None:
     address = f"/v1/jobs/{submit('test.fail')['id']}/attempts"
     assert client.get(address).get_json() == {"items": [], "next_cursor": None}
     drain()
@@ -19,7 +19,7 @@ def test_an_attempt_tells_how_it_ended(client: FlaskClient, submit: Submit, drai
     assert attempt["next_at"] is None
 
 
-def test_only_operators_see_a_traceback(client: FlaskClient, submit: Submit, drain: Callable[[], object]) -> None:
+def test_only_operators_see_a_traceback(client: FlaskClient, submit: Submit, drain: Callable[[], int]) -> None:
     address = f"/v1/jobs/{submit('test.crash')['id']}/attempts"
     drain()
     operator = caller(client, "alice", "jobs:read", "ops:read")
@@ -35,7 +35,7 @@ def test_the_attempt_that_runs_now_is_the_last_one(client: FlaskClient, submit: 
     assert attempt["worker"] == "worker@elsewhere:1"
 
 
-def test_attempts_come_in_pages(client: FlaskClient, submit: Submit, drain: Callable[[], object]) -> None:
+def test_attempts_come_in_pages(client: FlaskClient, submit: Submit, drain: Callable[[], int]) -> None:
     job = submit("test.fail")
     address = f"/v1/jobs/{job['id']}"
     drain()

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from api import events
 from tests.api.conftest import Submit
+from tests.api.outage import POSTGRES, surroundings
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -96,6 +97,14 @@ def test_a_stream_does_not_outlive_its_time(
 ) -> None:
     monkeypatch.setattr(events, "LONGEST_STREAM_S", 0)
     assert client.get(f"/v1/jobs/{submit()['id']}/events", headers=STREAM).data == b"retry: 1000\n\n"
+
+
+def test_a_stream_ends_when_postgres_goes_away(client: FlaskClient, submit: Submit) -> None:
+    response = client.get(f"/v1/jobs/{submit()['id']}/events", headers=STREAM, buffered=False)
+    told = frames(response.iter_encoded())
+    assert next(told)["event"] == "created"
+    with surroundings(**POSTGRES):
+        assert list(told) == []
 
 
 def test_the_stream_of_a_job_that_does_not_exist_is_not_found(client: FlaskClient) -> None:

@@ -53,7 +53,7 @@ def test_each_call_needs_its_scope(client: FlaskClient, submit: Submit, method: 
     assert weak.open(f"/v1/jobs/{submit()['id']}{rest}", method=method).status_code == 403
 
 
-def test_an_unchanged_job_is_not_sent_again(client: FlaskClient, submit: Submit, drain: Callable[[], object]) -> None:
+def test_an_unchanged_job_is_not_sent_again(client: FlaskClient, submit: Submit, drain: Callable[[], int]) -> None:
     address = f"/v1/jobs/{submit()['id']}"
     tag = client.get(address).headers["ETag"]
     again = client.get(address, headers={"If-None-Match": f'"other", W/{tag}'})
@@ -65,7 +65,7 @@ def test_an_unchanged_job_is_not_sent_again(client: FlaskClient, submit: Submit,
 
 
 def test_a_long_poll_answers_when_the_job_changes(
-    client: FlaskClient, submit: Submit, drain: Callable[[], object]
+    client: FlaskClient, submit: Submit, drain: Callable[[], int]
 ) -> None:
     address = f"/v1/jobs/{submit()['id']}"
     polls = [{}, {"If-None-Match": client.get(address).headers["ETag"]}]
@@ -89,7 +89,7 @@ def test_a_long_poll_that_sees_no_change_ends_in_time(client: FlaskClient, submi
 
 
 def test_a_long_poll_does_not_wait_for_what_is_already_there(
-    client: FlaskClient, submit: Submit, drain: Callable[[], object]
+    client: FlaskClient, submit: Submit, drain: Callable[[], int]
 ) -> None:
     job, patient = submit(), {"Prefer": "wait=25"}
     stale = client.get(f"/v1/jobs/{job['id']}", headers=patient | {"If-None-Match": '"stale"'})
@@ -119,7 +119,7 @@ def test_a_running_job_is_asked_to_stop(client: FlaskClient, submit: Submit) -> 
 
 @pytest.mark.parametrize("kind", ["test.fail", "test.park"])
 def test_a_job_that_ended_badly_is_retried(
-    client: FlaskClient, submit: Submit, drain: Callable[[], object], kind: str
+    client: FlaskClient, submit: Submit, drain: Callable[[], int], kind: str
 ) -> None:
     address = f"/v1/jobs/{submit(kind)['id']}"
     drain()
@@ -130,7 +130,7 @@ def test_a_job_that_ended_badly_is_retried(
 
 
 def test_a_job_that_did_not_end_badly_is_not_retried(
-    client: FlaskClient, submit: Submit, drain: Callable[[], object]
+    client: FlaskClient, submit: Submit, drain: Callable[[], int]
 ) -> None:
     address = f"/v1/jobs/{submit()['id']}"
     assert client.post(f"{address}/retry").status_code == 409

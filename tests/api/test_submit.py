@@ -14,6 +14,7 @@ from models import IdempotencyKey, Job
 from models.session import transaction
 from tests.api.callers import caller
 from tests.api.conftest import Submit
+from tests.api.outage import POSTGRES, REDIS, surroundings
 
 JOB = {"kind": "test.succeed", "params": {"day": "2026-01-31"}}
 
@@ -175,9 +176,7 @@ def test_a_unique_key_keeps_a_second_job_out(client: FlaskClient, submit: Submit
     assert client.get(f"/v1/jobs/{first['id']}").get_json()["state"] == "cancelled"
 
 
-def test_a_client_that_waits_gets_the_finished_job(
-    client: FlaskClient, kinds: None, drain: Callable[[], object]
-) -> None:
+def test_a_client_that_waits_gets_the_finished_job(client: FlaskClient, kinds: None, drain: Callable[[], int]) -> None:
     with ThreadPoolExecutor(1) as threads:
         headers = _authorization(client) | {"Prefer": "respond-async, wait=20"}
         waiting = threads.submit(lambda: client.application.test_client().post("/v1/jobs", json=JOB, headers=headers))
@@ -195,3 +194,25 @@ def test_a_client_that_waits_in_vain_is_told_that_the_job_is_accepted(client: Fl
     assert response.status_code == 202
     assert response.get_json()["state"] == "ready"
     assert "Preference-Applied" not in response.headers
+
+
+def test_an_accepted_job_stays_accepted_when_postgres_goes_away_during_the_wait(
+    client: FlaskClient, kinds: None
+) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        before = number_of_jobs()
+        waiting = threads.submit(lambda: client.post("/v1/jobs", json=JOB, headers={"Prefer": "wait=20"}))
+        while number_of_jobs() == before:
+            assert not waiting.done()
+        with surroundings(**POSTGRES):
+            assert waiting.result().status_code == 202
+
+
+def test_jobs_are_accepted_and_waited_for_without_redis(
+    client: FlaskClient, kinds: None, drain: Callable[[], int]
+) -> None:
+    with surroundings(**REDIS), ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(lambda: client.post("/v1/jobs", json=JOB, headers={"Prefer": "wait=20"}))
+        while not waiting.done():
+            drain()
+        assert waiting.result().status_code == 200
