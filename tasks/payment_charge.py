@@ -321,7 +321,8 @@ class Charge:
 
     def _save(self, **known: Any) -> None:
         self._record.update(known)
-        self._context.save_checkpoint(self._record)
+        in_doubt = Step.CONFIRM in self._record and "decline" not in self._record
+        self._context.save_checkpoint(self._record, unsettled=in_doubt)
 
     def _send(self, step: Step, send: Callable[[CallContext], CallResult]) -> CallResult:
         announced = self._record[step]

@@ -34,6 +34,7 @@ class Journal:
     def __init__(self) -> None:
         self.checkpoint: dict[str, Any] | None = None
         self.moments: list[str] = []
+        self.doubts: list[bool] = []
         self.logged: list[dict[str, Any]] = []
 
 
@@ -80,9 +81,10 @@ class Attempt:
         if reason is not None:
             raise reason
 
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, state: Mapping[str, Any], *, unsettled: bool = False) -> None:
         self._ask("save")
         self.journal.checkpoint = self.checkpoint = dict(state)
+        self.journal.doubts.append(unsettled)
         self.live_through(f"saved {next(reversed(state))}")
 
     def check_cancelled(self) -> None:
@@ -176,6 +178,11 @@ def test_everything_is_saved_before_it_is_sent_and_the_id_before_money_moves(job
     assert job.journal.moments == [
         "saved create", "called create", "saved payment_id", "saved confirm", "called confirm",
     ]  # fmt: skip
+
+
+def test_the_job_is_unsettled_from_before_the_confirmation_is_sent(job: Job) -> None:
+    job.attempt()
+    assert job.journal.doubts == [False, False, True]
 
 
 def test_manual_capture_only_holds_the_money(sandbox: Sandbox) -> None:
