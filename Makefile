@@ -33,7 +33,7 @@ lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .
 
 types: $(STAMP) ## Check types
-	$(BIN)/mypy .
+	$(BIN)/mypy
 
 lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.lock

@@ -31,13 +31,14 @@ class Run:
         self.process = subprocess.Popen(
             command(home, "up"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
         )
-        self.alive = True
-        ready = wait_until(lambda: self.pids().get("SUPERVISOR") == self.process.pid or not self._runs(), 90)
-        if not (ready and self._runs()):
-            raise AssertionError(self.end(signal.SIGTERM))
 
-    def _runs(self) -> bool:
-        return self.process.poll() is None
+    def is_ready(self) -> bool:
+        """Whether the env file is this run's, not that of one before."""
+        return self.pids().get("SUPERVISOR") == self.process.pid
+
+    def await_ready(self) -> None:
+        if not wait_until(lambda: self.is_ready() or self.process.poll() is not None, 120) or not self.is_ready():
+            raise AssertionError(self.end(signal.SIGTERM))
 
     def pids(self) -> dict[str, int]:
         prefix = "MAINSTAY_PID_"
@@ -47,8 +48,7 @@ class Run:
     def end(self, number: signal.Signals) -> str:
         """Send the signal; what the process had said when it was gone."""
         self.process.send_signal(number)
-        self.alive = False
-        return self.process.communicate(timeout=60)[0]
+        return self.process.communicate(timeout=90)[0]
 
 
 def command(home: Home, *words: str) -> list[str]:
@@ -71,20 +71,28 @@ def all_gone(pids: Mapping[str, int]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Run]]:
-    """The runs in one folder, one after the other; starting is what takes the time."""
-    runs = [Run(Home(tmp_path_factory.mktemp("home")))]
-    yield runs
-    if runs[-1].alive:
-        runs[-1].end(signal.SIGTERM)
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run in the folder of one that was killed with all it had started. Ends as a person ends it, leaving nothing.
 
-
-@pytest.fixture
-def run(runs: list[Run]) -> Run:
-    """A run that is alive."""
-    if not runs[-1].alive:
-        runs.append(Run(runs[-1].home))
-    return runs[-1]
+    Both ends are checked here and not in tests of their own, because each start takes seconds.
+    """
+    killed = Run(Home(tmp_path_factory.mktemp("home")))
+    killed.await_ready()
+    before = killed.pids()
+    killed.end(signal.SIGKILL)
+    for pid in before.values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert all_gone(before)
+    run = Run(killed.home)
+    run.await_ready()
+    assert not set(before.values()) & set(run.pids().values())
+    yield run
+    pids = run.pids()
+    assert "Everything is stopped." in run.end(signal.SIGTERM)
+    assert run.process.returncode == 0
+    assert all_gone(pids)
+    assert not run.home.env_file.exists()
 
 
 def test_everything_answers_once_the_env_file_is_there(run: Run) -> None:
@@ -122,23 +130,15 @@ def test_a_process_that_dies_is_replaced_and_the_env_file_says_so(run: Run) -> N
     assert any(arguments_of(run.pids()["SANDBOX"]))
 
 
-def test_everything_starts_again_after_all_of_it_was_killed(run: Run, runs: list[Run]) -> None:
-    before = run.pids()
-    run.end(signal.SIGKILL)
-    for pid in before.values():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    assert all_gone(before)
-    runs.append(Run(run.home))
-    assert not set(before.values()) & set(runs[-1].pids().values())
-
-
-def test_a_request_to_stop_stops_everything_it_started(run: Run) -> None:
-    before = run.pids()
-    assert "Everything is stopped." in run.end(signal.SIGTERM)
-    assert run.process.returncode == 0
-    assert all_gone(before)
-    assert not run.home.env_file.exists()
+def test_an_interrupt_during_the_start_stops_what_had_been_started(tmp_path: Path) -> None:
+    run = Run(Home(tmp_path))
+    assert run.process.stdout is not None
+    assert run.process.stdout.readline().startswith("PostgreSQL and Valkey run")
+    servers = [int((tmp_path / "data" / "postgres" / "cluster" / "postmaster.pid").read_text().split()[0])]
+    servers.append(int((tmp_path / "data" / "valkey" / "pid").read_text()))
+    run.end(signal.SIGINT)
+    assert run.process.returncode == 130
+    assert all_gone({str(pid): pid for pid in servers})
 
 
 @pytest.mark.parametrize("asked", ["http", "0", "65536", "-1"])
