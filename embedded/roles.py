@@ -86,7 +86,7 @@ def worker(lane: Lane, is_answering: Callable[[str], bool]) -> Role:
 def flower(ports: Ports) -> Role:
     """The view of the living workers."""
     command = celery("flower", f"--address={LOOPBACK}", f"--port={ports.flower}")
-    return Role("flower", command, 10, lambda: responds(f"{url(ports.flower)}/healthcheck"))
+    return Role("flower", command, 5, lambda: responds(f"{url(ports.flower)}/healthcheck"))
 
 
 def sandbox(ports: Ports, data: Path) -> Role:
