@@ -41,7 +41,8 @@ class HintRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: FBT001, FBT002  # Celery's signature
         """Celery tells that the child vanished."""
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
-        if isinstance(exc_info.exception, WorkerLostError) and self.worker_pid:
+        exception = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(exception, WorkerLostError) and self.worker_pid:
             _abandon(_read(self.args[0]), f"{self.hostname}:{self.worker_pid}")
 
 

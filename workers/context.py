@@ -123,12 +123,11 @@ class JobContext:
     def enqueue(self, kind: str, params: Mapping[str, Any], **options: Any) -> UUID:
         """See `tasks.Context.enqueue`. Raises `UnknownKind`, or pydantic's error when the params do not validate."""
         handler = handler_of(kind)
-        valid = handler.params.model_validate(dict(params)).model_dump(mode="json")
-        storable(valid)
+        handler.params.model_validate_json(storable(dict(params)), strict=True)
         child = new_id()
         defaults = {"queue": handler.queue, "max_attempts": handler.max_attempts, "traceparent": self._traceparent}
         self.children.append(
-            NewJob(kind=kind, params=valid, parent_id=self.job_id, id=child, **{**defaults, **options})
+            NewJob(kind=kind, params=dict(params), parent_id=self.job_id, id=child, **{**defaults, **options})
         )
         return child
 

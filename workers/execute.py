@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+import orjson
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -84,8 +85,8 @@ def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending | No
 
 
 def _params(handler: Handler, claim: Claim) -> object:
-    """The params as the handler's model; rows outlive deploys, so that what once was valid may be so no more."""
+    """The params as the handler's model, read as the API read them; what was valid at its time may be so no more."""
     try:
-        return handler.params.model_validate(claim.params)
+        return handler.params.model_validate_json(orjson.dumps(claim.params), strict=True)
     except ValueError as error:
         raise Fail("params_invalid", "the stored params no longer validate") from error

@@ -466,7 +466,7 @@ def detour(job: Job, path: str, reply: Reply) -> Iterator[None]:
         answer = requests.request(request.method, url, headers=headers, data=request.body, timeout=10)
         return Reply(answer.status_code, answer.content, {"Content-Type": "application/json"})
 
-    server = Server(pass_on, 0)
+    server = Server(pass_on, "127.0.0.1", 0)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     direct, job.provider = job.provider, StripeProvider(job.api_key, base=f"http://127.0.0.1:{server.port}")
     try:
