@@ -8,7 +8,9 @@ import logging
 import os
 import re
 import sys
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 import structlog
@@ -18,13 +20,14 @@ from structlog.typing import EventDict, Processor
 from settings import get_settings
 
 REDACTED = "[redacted]"
+_SHORTEST_CARD = 10**12
 _SECRET_NAMES = {
     "authorization", "body", "card", "cookie", "cvc", "cvv", "json", "params", "password", "payload", "payment_method",
     "pepper", "secret", "set-cookie", "token",
 }  # fmt: skip
 _SECRET_ENDINGS = ("_password", "_pepper", "_secret", "_token", "api_key")
 _SECRETS = re.compile(
-    r"mst_[a-z]{1,8}_[0-9A-Za-z]+|(?:sk|rk|pk)_[0-9A-Za-z_]+|whsec_[0-9A-Za-z+/=_-]+"
+    r"(?<![0-9A-Za-z_])(?:mst_[a-z]{1,8}_|(?:sk|rk)_(?:live|test)_|whsec_)[0-9A-Za-z+/=_-]+"
     r"|(?<=Bearer )\S+|(?<=Basic )\S+|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)",
     re.ASCII,
 )
@@ -108,15 +111,15 @@ def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
 def _redacted(name: object, value: Any) -> Any:
     if _is_secret(name):
         return REDACTED
-    if isinstance(value, str):
-        return _UUID_OR_CARD.sub(_unless_id, _SECRETS.sub(REDACTED, value))
     if isinstance(value, dict):
         return {key: _redacted(key, item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_redacted(None, item) for item in value]
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and value < _SHORTEST_CARD):
         return value
-    return _redacted(None, repr(value))
+    plain = str(value) if isinstance(value, (str, int, UUID, datetime)) else repr(value)
+    shown = _UUID_OR_CARD.sub(_unless_id, _SECRETS.sub(REDACTED, plain))
+    return value if isinstance(value, int) and shown == plain else shown
 
 
 def _is_secret(name: object) -> bool:

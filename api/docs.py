@@ -7,6 +7,7 @@ import flask_openapi_swagger  # type: ignore[import-untyped]  # it ships no type
 from flask import Response, current_app, send_from_directory
 from flask_openapi.blueprint import APIBlueprint
 
+from api.arguments import reads
 from api.document import document
 
 blueprint = APIBlueprint("docs", __name__, doc_ui=False)
@@ -56,6 +57,7 @@ def start() -> Response:
 
 
 @blueprint.get("/docs/<name>", doc_ui=False)
+@reads
 def asset(name: str) -> Response:
     """The page's script, style and icon, from the installed package."""
     return send_from_directory(_ASSETS / _SHOWN.get(name, "css"), name, max_age=3600)

@@ -64,6 +64,7 @@ keepalive = 10
 limit_request_line = 8190
 limit_request_fields = 64
 accesslog = None
+loglevel = get_settings().log_level.lower()
 errorlog = "-"
 logger_class = Logs
 control_socket_disable = True
