@@ -4,13 +4,16 @@ import json
 from types import TracebackType
 from typing import Any, Self
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 ENDED = ("succeeded", "failed", "cancelled", "expired", "parked")
 COLOURS = {"succeeded": "green", "failed": "red", "running": "yellow", "parked": "magenta"}
 ANSWER_WIDTH = 70
+OTHER_COLUMNS_WIDTH = 74
 
 
 class Board:
@@ -41,7 +44,7 @@ class Board:
             self._live.update(self._table())
         elif any(before.get(name) != job[name] for name in ("state", "attempt")):
             self._console.print(
-                f"{job['id']}  {job['kind']:<15} {title:<31} {job['state']:<10} "
+                f"{job['id']}  {job['kind']:<15} {title:<24} {job['state']:<10} "
                 f"attempt {job['attempt']}  {answer(job)}",
                 soft_wrap=True,
                 markup=False,
@@ -49,17 +52,12 @@ class Board:
             )
 
     def _table(self) -> Table:
-        table = Table("job", "kind", "what", "state", "attempt", "answer")
+        table = Table("kind", "what", "state", "attempt", "answer", box=SIMPLE, pad_edge=False)
+        room = max(self._console.width - OTHER_COLUMNS_WIDTH, 10)
         for title, job in self._rows.values():
-            colour = COLOURS.get(job["state"], "default")
-            table.add_row(
-                job["id"],
-                job["kind"],
-                title,
-                f"[{colour}]{job['state']}[/]",
-                str(job["attempt"]),
-                answer(job),
-            )
+            state = Text(job["state"], COLOURS.get(job["state"], ""))
+            # As Text: what a job answers may look like markup.
+            table.add_row(job["kind"], title, state, str(job["attempt"]), Text(answer(job)[:room]))
         return table
 
 

@@ -36,7 +36,7 @@ def examples(client: Client, sandbox: str) -> list[Example]:
         Example("call one that fails once", "http.request", {"method": "GET", "url": flaky}),
         Example("charge a card", "payment.charge", charge("pm_card_visa"), headers=once()),
         Example(
-            "charge a card that is declined",
+            "charge a declined card",
             "payment.charge",
             charge("pm_card_visa_chargeDeclined"),
             state="failed",
