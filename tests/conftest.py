@@ -42,8 +42,8 @@ def _only_loopback() -> None:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A private Postgres. It does not wait for the disk: no test cuts the power."""
-    options = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    """A private Postgres. It does not wait for the disk: tests kill processes, they do not cut the power."""
+    options = {"fsync": "off", "full_page_writes": "off"}
     with Postgres(tmp_path_factory.mktemp("postgres"), options=options) as server:
         yield server
 
