@@ -5,7 +5,7 @@ the rate at once and spends them from memory. It never takes more than there are
 processes there are; what a process took and did not spend within a second is lost to the key, which costs at most a
 fiftieth of the burst. A refusal, too, is remembered until its time has come.
 
-Redis cannot make the API fail. It has 50 ms to answer; after a failure it is left alone for a second, while each
+Redis cannot make the API fail. It has 50 ms to answer; after a failure it is left alone for five seconds, while each
 process counts the full rate by itself. The header fields are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
@@ -30,7 +30,7 @@ BURST_SECONDS = 5
 BATCH_SECONDS = 0.1
 KEPT_SECONDS = 1.0
 REDIS_SECONDS = 0.05
-BREAK_SECONDS = 1.0
+BREAK_SECONDS = 5.0
 MAX_PURSES = 10_000
 
 # The same arithmetic as `_gcra`, on Redis's own clock, in microseconds.

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -33,6 +33,7 @@ def number_of_jobs() -> int:
         return session.scalar(select(func.count()).select_from(Job)) or 0
 
 
+@settings(deadline=None)  # other processes share this machine
 @given(_JSON)
 def test_whatever_json_can_say_is_read_as_it_was_written(value: Any) -> None:
     assert parse_json(orjson.dumps(value)) == value
