@@ -1,4 +1,7 @@
-"""`attempts`: how each execution of a job ended. Written once, by whoever ends it; a running one is in the job's row."""
+"""`attempts`: how each execution of a job ended. Written once, by whoever ends it.
+
+A running attempt is in its job's row.
+"""
 
 from datetime import datetime
 from enum import StrEnum

@@ -82,7 +82,7 @@ class Job(Base):
     progress: Mapped[dict[str, Any] | None]
     checkpoint: Mapped[dict[str, Any] | None]
     unsettled: Mapped[bool] = mapped_column(server_default=text("false"))
-    """An effect may have happened that nobody has confirmed: whatever ends this job without its handler's word parks it."""
+    """An effect may have happened that nobody has confirmed: what ends the job without its handler's word parks it."""
     labels: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     unique_key: Mapped[str | None]
     parent_id: Mapped[UUID | None]

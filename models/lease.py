@@ -8,12 +8,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlalchemy.orm import Session
 
-_UUIDS = ARRAY(PgUuid(as_uuid=True))
+_UUIDS = ARRAY(Uuid())
 
 _RENEW = text(
     """

@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause, bindparam, text
+from sqlalchemy import Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Integer
 
@@ -95,7 +94,7 @@ def _sql(statement: str, **types: Any) -> TextClause:
     return text(statement).bindparams(*(bindparam(name, type_=kind) for name, kind in types.items()))
 
 
-_UUIDS = ARRAY(PgUuid(as_uuid=True))
+_UUIDS = ARRAY(Uuid())
 
 _INSERT = _sql(
     """
@@ -325,7 +324,8 @@ def lose_messages(session: Session, queues: Sequence[str], limit: int, early: ti
 _EXPIRE = _sql(
     """
     WITH late AS (
-        UPDATE jobs SET state = CASE WHEN unsettled THEN 'parked' ELSE 'expired' END, finished_at = now(), lease_expires_at = NULL, seq = seq + 1,
+        UPDATE jobs SET state = CASE WHEN unsettled THEN 'parked' ELSE 'expired' END,
+            finished_at = now(), lease_expires_at = NULL, seq = seq + 1,
             error = jsonb_build_object(
                 'code', CASE WHEN deadline_at <= now() THEN 'deadline_exceeded' ELSE 'expired' END,
                 'message', 'the job was not started in time', 'retryable', false, 'attempt', attempt)

@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel
 from structlog.typing import FilteringBoundLogger
 
-from tasks.backoff import Backoff
+from tasks.backoff import DEFAULT_BACKOFF, Backoff
 from tasks.files import Files
 
 QUEUES = ("payments", "integrations", "data", "default")
@@ -97,8 +97,14 @@ class Context(Protocol):
     """The same over all attempts of this job: what to send to a third party that can deduplicate."""
     checkpoint: dict[str, Any] | None
     """What an earlier attempt saved last, or None."""
-    log: FilteringBoundLogger
-    files: Files
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """Logs with the job's id, kind and attempt in every line."""
+
+    @property
+    def files(self) -> Files:
+        """The files of the job's app."""
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Show how far the work is (0 to 1). Written at most once a second; raises what `check_cancelled` raises."""
@@ -151,7 +157,7 @@ class DuplicateKind(Exception):
     """Two handlers claim the same kind; a kind has exactly one."""
 
 
-def handler(
+def handler(  # noqa: PLR0913  # each is a fact of the kind
     kind: str,
     params: type[BaseModel],
     *,
@@ -159,7 +165,7 @@ def handler(
     max_attempts: int = 5,
     timeout: timedelta = timedelta(minutes=5),
     grace: timedelta = timedelta(seconds=10),
-    backoff: Backoff = Backoff(),
+    backoff: Backoff = DEFAULT_BACKOFF,
     chunk: bool = True,
     idempotency_required: bool = False,
 ) -> Callable[[Perform], Perform]:

@@ -33,3 +33,6 @@ class Backoff:
         planned = self.planned(attempt)
         spread = planned * draw if self.jitter is None else planned * (1 + self.jitter * (2 * draw - 1))
         return max(spread, floor)
+
+
+DEFAULT_BACKOFF = Backoff()

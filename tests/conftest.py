@@ -1,4 +1,4 @@
-"""What all tests share: real servers started once per test process, an app with a key, and the engine in one process."""
+"""What all tests share: real servers, started once per test process, an app with a key, the engine in one process."""
 
 import os
 from collections.abc import Callable, Iterator

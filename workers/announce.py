@@ -96,7 +96,7 @@ class _Listener:
                 time.sleep(BREAK)
 
     def _follow(self) -> None:
-        with redis_client(timeout=None).pubsub(ignore_subscribe_messages=True) as channel:
+        with redis_client(timeout=None).pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]  # redis-py
             channel.subscribe(CHANNEL)
             for message in channel.listen():
                 self._tell(message["data"].split())
@@ -113,7 +113,10 @@ _listener = _Listener()
 
 @contextmanager
 def watch(job_id: UUID) -> Iterator[Change]:
-    """Wait for changes of one job: `with watch(id) as change: change.wait(1.0)`. Look into Postgres after each."""
+    """Wait for changes of one job: `change.wait(1.0)` inside the block.
+
+    Look into Postgres after each wait, whatever it returned.
+    """
     change = Change()
     _listener.add(job_id, change)
     try:

@@ -61,10 +61,10 @@ def _abandon(hints: list[Hint], worker: str) -> None:
         dispose()
 
 
-class KindTask(Task):  # type: ignore[misc, type-arg]  # Celery's own class is untyped here
+class KindTask(Task):  # type: ignore[type-arg]  # it has no parameters at run time
     """The Celery task of one kind."""
 
-    Request = HintRequest
+    Request = HintRequest  # type: ignore[assignment]  # Celery takes a class as well as its name
     abstract = True
 
     def run(self, hints: list[tuple[str, int]]) -> None:

@@ -18,11 +18,11 @@ class CreditReturningQoS(redis.QoS):
         try:
             super().ack(delivery_tag)
         except Exception:
-            self._quick_ack(delivery_tag)
+            self._quick_ack(delivery_tag)  # type: ignore[attr-defined]  # not in the type stubs
             raise
 
 
-_send = heartbeat.Heart._send  # noqa: SLF001  # the method that must not retry
+_send = heartbeat.Heart._send  # type: ignore[attr-defined]  # noqa: SLF001  # the method that must not retry
 
 
 def _send_once(heart: Any, event: str, retry: bool = False) -> Any:  # noqa: FBT001, FBT002  # its signature
@@ -36,4 +36,4 @@ def correct() -> None:
     stop the loop, and with it every time limit.
     """
     redis.Channel.QoS = CreditReturningQoS
-    heartbeat.Heart._send = _send_once  # noqa: SLF001  # see above
+    heartbeat.Heart._send = _send_once  # type: ignore[attr-defined]  # noqa: SLF001  # see above

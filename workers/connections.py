@@ -19,7 +19,7 @@ _clients: dict[tuple[int, float | None], Redis] = {}
 
 
 def redis_client(timeout: float | None = TIMEOUT) -> Redis:
-    """This process's client whose answers may take `timeout` seconds; None waits, for subscriptions and blocking pops."""
+    """This process's client whose answers may take `timeout` seconds; None waits for ever, for subscriptions."""
     key = (os.getpid(), timeout)
     with _lock:
         if key not in _clients:

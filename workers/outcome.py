@@ -51,7 +51,9 @@ def returned(attempted: Attempted, result: Mapping[str, Any] | None) -> Ending:
     return Ending(attempted.id, attempted.token, Outcome.SUCCEEDED, State.SUCCEEDED, result=result or {})
 
 
-def raised(attempted: Attempted, exception: BaseException, *, chance: random.Random | None = None) -> Ending:
+def raised(  # noqa: PLR0911  # one return for each way to end
+    attempted: Attempted, exception: BaseException, *, chance: random.Random | None = None
+) -> Ending:
     """The handler raised: its own word where it gave one, else another attempt while there are attempts left."""
     match exception:
         case tasks.Snooze(until=until):

@@ -275,9 +275,7 @@ def test_after_a_wipe_messages_need_not_wait_for_their_lease(app_id):
         assert lifecycle.lose_messages(session, QUEUES, 10, early=2 * LEASE) == 1
 
 
-@pytest.mark.parametrize(
-    ("limit", "code"), [("expires_at", "expired"), ("deadline_at", "deadline_exceeded")]
-)
+@pytest.mark.parametrize(("limit", "code"), [("expires_at", "expired"), ("deadline_at", "deadline_exceeded")])
 def test_what_is_too_late_to_start_expires(app_id, pass_time, limit, code):
     soon = datetime.now(UTC) + timedelta(minutes=1)
     waiting, dispatched = insert(app_id, **{limit: soon}), insert(app_id, **{limit: soon})

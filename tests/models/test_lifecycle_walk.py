@@ -18,7 +18,8 @@ S = State
 EDGES = {
     (S.SCHEDULED, S.READY), (S.SCHEDULED, S.CANCELLED), (S.SCHEDULED, S.EXPIRED), (S.SCHEDULED, S.PARKED),
     (S.READY, S.DISPATCHED), (S.READY, S.CANCELLED), (S.READY, S.EXPIRED), (S.READY, S.PARKED),
-    (S.DISPATCHED, S.PARKED), (S.DISPATCHED, S.RUNNING), (S.DISPATCHED, S.READY), (S.DISPATCHED, S.CANCELLED), (S.DISPATCHED, S.EXPIRED),
+    (S.DISPATCHED, S.PARKED), (S.DISPATCHED, S.RUNNING),
+    (S.DISPATCHED, S.READY), (S.DISPATCHED, S.CANCELLED), (S.DISPATCHED, S.EXPIRED),
     (S.RUNNING, S.SUCCEEDED), (S.RUNNING, S.FAILED), (S.RUNNING, S.CANCELLED), (S.RUNNING, S.PARKED),
     (S.RUNNING, S.SCHEDULED), (S.RUNNING, S.READY),
     (S.FAILED, S.READY), (S.CANCELLED, S.READY), (S.EXPIRED, S.READY), (S.PARKED, S.READY),
@@ -100,7 +101,8 @@ class Walker:
 
 
 STEPS = (
-    "stage", "dispatch", "dispatch", "withdraw", "claim", "claim", "claim", "record", "record", "renew", "rescue", "doubt",
+    "stage", "dispatch", "dispatch", "withdraw", "claim", "claim", "claim", "record", "record", "renew", "rescue",
+    "doubt",
     "lose", "expire", "cancel", "retry", "wait", "wait",
 )  # fmt: skip
 

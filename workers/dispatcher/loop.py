@@ -31,7 +31,7 @@ PAUSE = 0.5
 RESCUE_DELAY = 5.0
 """Seconds after winning a queue before any lease counts as run out: after an outage of Postgres the living renew
 theirs first."""
-REDIS_ERRORS = (RedisError, OSError, *app.connection_for_write().connection_errors)
+REDIS_ERRORS: tuple[type[BaseException], ...] = (RedisError, OSError, *app.connection_for_write().connection_errors)
 
 
 class Dispatcher:
@@ -104,7 +104,8 @@ class _Service:
         """Returns whether there is more to dispatch; None when Redis is away."""
         try:
             waiting = look(queues)
-            return any([self._turn.dispatch(queue, waiting[queue]) for queue in queues])
+            busy = [self._turn.dispatch(queue, waiting[queue]) for queue in queues]
+            return any(busy)
         except REDIS_ERRORS as error:
             log.warning("dispatcher_without_redis", error=type(error).__name__)
             self._publisher.close()

@@ -1,11 +1,12 @@
 """The messages: how many wait in Redis, whether Redis was wiped, and publishing one."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from celery import Celery
-from kombu import Producer
+from kombu import Connection, Producer
 
 from models.lifecycle import Hint
 from tasks import Handler
@@ -24,8 +25,9 @@ class Waiting(NamedTuple):
 
 
 def look(queues: Sequence[str]) -> dict[str, Waiting]:
-    """Ask Redis about each queue. A mark that is missing tells that Redis was wiped; it is set again. Raises
-    `RedisError`.
+    """Ask Redis about each queue. A mark that is missing tells that Redis was wiped; it is set again.
+
+    Raises `RedisError`.
     """
     pipe = redis_client().pipeline(transaction=False)
     for queue in queues:
@@ -43,6 +45,7 @@ class Publisher:
     def __init__(self, app: Celery, handlers: Mapping[str, Handler]) -> None:
         self._app = app
         self._handlers = handlers
+        self._connection: Connection | None = None
         self._producer: Producer | None = None
 
     def publish(self, queue: str, kind: str, hints: Sequence[Hint]) -> None:
@@ -59,16 +62,16 @@ class Publisher:
 
     def close(self) -> None:
         """Drop the connection; the next message opens another."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.connection.release()
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.release()
 
     def _open(self) -> Any:
         if self._producer is None:
-            connection = self._app.connection_for_write()
-            self._producer = Producer(connection.default_channel, auto_declare=False)
+            self._connection = self._app.connection_for_write()
+            self._producer = Producer(self._connection.default_channel, auto_declare=False)
         return self._producer
 
-    def _hard_limit(self, kind: str) -> float:
+    def _hard_limit(self, kind: str) -> int:
         handler = self._handlers[kind]
-        return (handler.timeout + handler.grace).total_seconds() + BACKSTOP
+        return math.ceil((handler.timeout + handler.grace).total_seconds()) + BACKSTOP

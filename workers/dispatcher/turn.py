@@ -77,8 +77,9 @@ class Turn:
         self._tell("jobs_rescued", rescued)
 
     def dispatch(self, queue: str, waiting: Waiting) -> bool:
-        """Publish ready jobs as far as there is room in Redis. Returns whether more may be ready than there was
-        room for.
+        """Publish ready jobs as far as there is room in Redis.
+
+        Returns whether more may be ready than there was room for.
         """
         if waiting.wiped:
             self._begin_anew(queue)
