@@ -63,10 +63,10 @@ def chunks(limit: int, seconds: float | None = None) -> Iterator[bytes]:
         _drain()
         detail = f"the body is larger than the {limit:,} bytes this address takes"
         raise Problem(413, "too_large", detail, headers={"Connection": "close"}) from None
-    except TimeoutError:
-        detail = "the body did not arrive in time"
-        raise Problem(408, "body_too_slow", detail, headers={"Connection": "close"}) from None
-    except (ClientDisconnected, ParseException, OSError):
+    except (ClientDisconnected, ParseException, OSError) as error:
+        if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+            detail = "the body did not arrive in time"
+            raise Problem(408, "body_too_slow", detail, headers={"Connection": "close"}) from None
         detail = "the body broke off, or its chunks are malformed"
         raise Problem(400, "incomplete_body", detail, headers={"Connection": "close"}) from None
 

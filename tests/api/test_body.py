@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from api import body
 from api.body import BODY_LIMIT, MAX_DEPTH, parse_json
 from api.errors import Problem
 from models import Job
@@ -122,8 +123,8 @@ class Wire:
             f"Authorization: {authorization}\r\n"
         ).encode()
 
-    def post(self, headers: bytes, body: bytes) -> None:
-        self.socket.sendall(self.head + headers + b"\r\n\r\n" + body)
+    def post(self, headers: bytes, content: bytes) -> None:
+        self.socket.sendall(self.head + headers + b"\r\n\r\n" + content)
 
     def answer(self) -> tuple[int, bytes]:
         """The status and the body; 0 when the connection was closed without an answer."""
@@ -140,13 +141,13 @@ def wire(server: str, client: FlaskClient) -> Wire:
     return Wire(server, client.environ_base["HTTP_AUTHORIZATION"])
 
 
-def chunked(body: bytes) -> bytes:
-    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+def chunked(content: bytes) -> bytes:
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
 
 
 def test_ten_megabytes_are_refused_and_the_caller_gets_to_read_it(wire: Wire) -> None:
-    body = b'"' + b"x" * 10_000_000 + b'"'
-    wire.post(b"Content-Length: %d" % len(body), body)
+    content = b'"' + b"x" * 10_000_000 + b'"'
+    wire.post(b"Content-Length: %d" % len(content), content)
     status, answer = wire.answer()
     assert (status, orjson.loads(answer)["code"]) == (413, "too_large")
 
@@ -195,6 +196,27 @@ def test_a_connection_that_is_reset_within_the_body_leaves_nothing_behind(
     after.post(b"Content-Length: %d" % len(JOB), JOB)
     assert after.answer()[0] == 202
     assert number_of_jobs() == 1
+
+
+@pytest.mark.parametrize("sent", [b"", JOB[:10]])
+def test_a_caller_that_falls_silent_is_not_waited_for(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(body, "READ_SECONDS", 0.05)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb", buffering=0) as stream:
+        theirs.sendall(sent)
+        environment = {"gunicorn.socket": ours, "wsgi.input": stream, "CONTENT_LENGTH": str(len(JOB))}
+        response = client.post("/v1/jobs", content_type="application/json", environ_overrides=environment)
+        assert ours.gettimeout() is None
+    assert (response.status_code, response.json["code"]) == (408, "body_too_slow")
+    assert response.headers["Connection"] == "close"
+
+
+def test_a_caller_that_trickles_is_not_waited_for(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "READ_SECONDS", 1e-9)
+    response = client.post("/v1/jobs", data=JOB, content_type="application/json")
+    assert (response.status_code, response.json["code"]) == (408, "body_too_slow")
 
 
 @pytest.mark.parametrize(

@@ -73,3 +73,12 @@ def test_a_key_can_be_revoked_and_one_that_never_was_exits_with_3(database: None
     assert row["revoked_at"] is not None
     assert run("keys", "revoke", "0199a2b0-0000-7000-8000-000000000000").exit_code == 3
     assert run("keys", "revoke", "no-id").exit_code == 2
+
+
+def test_on_a_terminal_rows_become_a_table(database: None, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("keys", "create", "--app", "bob", "--operator")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    table = run("apps", "list").stdout
+    assert "bob" in table
+    assert "┃" in table
