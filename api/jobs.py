@@ -7,7 +7,6 @@ from uuid import UUID
 import orjson
 from flask import Response, request
 from flask_openapi import APIBlueprint
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.auth import caller, requires
@@ -81,7 +80,7 @@ def retry(path: JobPath) -> tuple[dict[str, Any], int]:
             raise not_found() from None
         except queue.NotRetryable as refusal:
             raise Problem(409, "not_retryable", f"a job that is {refusal.state} cannot be retried") from None
-        except IntegrityError:
+        except queue.UniqueKeyTaken:
             raise Problem(409, "unique_key_taken", "another job has this job's unique_key now") from None
         job = _existing(session, app_id, path.job_id)
         refuse_kind(job["kind"], caller())

@@ -9,13 +9,17 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import Job, lifecycle
 from models.job import LIVE, State
 from models.lifecycle import NewJob
 
-__all__ = ["Conflict", "Enqueued", "JobEnded", "JobNotFound", "NewJob", "NotRetryable", "cancel", "enqueue", "retry"]
+__all__ = [
+    "Conflict", "Enqueued", "JobEnded", "JobNotFound", "NewJob", "NotRetryable", "UniqueKeyTaken", "cancel", "enqueue",
+    "retry",
+]  # fmt: skip
 
 
 class JobNotFound(Exception):
@@ -36,6 +40,10 @@ class NotRetryable(Exception):
     def __init__(self, state: State) -> None:
         super().__init__(f"the job is {state}")
         self.state = state
+
+
+class UniqueKeyTaken(Exception):
+    """Another live job has this job's unique key now."""
 
 
 class Enqueued(NamedTuple):
@@ -83,8 +91,15 @@ def cancel(session: Session, app_id: UUID, job_id: UUID) -> State:
 
 
 def retry(session: Session, app_id: UUID, job_id: UUID) -> str:
-    """Give an ended job all its attempts anew. Returns its queue. Raises `JobNotFound`, or `NotRetryable`."""
-    queue = lifecycle.retry(session, app_id, job_id)
+    """Give an ended job all its attempts anew. Returns its queue.
+
+    Raises `JobNotFound`, `NotRetryable`, or `UniqueKeyTaken`.
+    """
+    try:
+        with session.begin_nested():
+            queue = lifecycle.retry(session, app_id, job_id)
+    except IntegrityError:
+        raise UniqueKeyTaken(str(job_id)) from None
     if queue is None:
         raise NotRetryable(_state(session, app_id, job_id))
     return queue

@@ -93,3 +93,12 @@ def test_a_failed_job_runs_again_after_a_retry(app_id, drain):
         assert queue.retry(session, app_id, job) == "default"
     drain()
     assert (job_row(job).state, job_row(job).attempt) == ("failed", 1)
+
+
+def test_a_job_whose_unique_key_is_taken_cannot_be_retried(app_id, drain):
+    job = enqueue_one(app_id, "text.count", {"text": " "}, unique_key="k")
+    drain()
+    enqueue_one(app_id, "text.count", {"text": "a"}, unique_key="k")
+    with transaction() as session, pytest.raises(queue.UniqueKeyTaken):
+        queue.retry(session, app_id, job)
+    assert job_row(job).state == "failed"
