@@ -18,7 +18,9 @@ broker_connection_retry = True
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 broker_channel_error_retry = True
-broker_pool_limit = 4
+# Flower asks a worker eight things at once, and each asking holds one connection while it waits for a second: with
+# fewer than sixteen they can all wait for each other, for ever. Connections are opened only when they are needed.
+broker_pool_limit = 32
 broker_pool_acquire_timeout = 2
 broker_transport_options = {
     "socket_timeout": 5,

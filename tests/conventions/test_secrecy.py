@@ -15,7 +15,7 @@ ENVIRONMENT = {
     "MAINSTAY_STRIPE_API_KEY": "sk_test_sesame",
     "PATH": os.environ["PATH"],
 }
-# What a worker answers to `inspect conf`, and Flower shows. All it reads of its state is `app`, which the module has too.
+# What a worker answers to `inspect conf`, and Flower shows. It reads no more of its state than `app`.
 INSPECTED = (
     "import json, workers.app as w; from celery.worker.control import conf; print(json.dumps(conf(w), default=repr))"
 )

@@ -87,6 +87,10 @@ class Compose:
         """Run a one-shot service to its end."""
         return self._run(name, SERVICES[name]["command"])
 
+    def invoke(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run another command where the service runs, as `docker compose exec` does."""
+        return self._run(name, list(command))
+
     def health(self, name: str) -> subprocess.CompletedProcess[str]:
         """Ask the service the way its container would be asked."""
         kind, *command = SERVICES[name]["healthcheck"]["test"]
