@@ -62,6 +62,8 @@ class Settings(BaseSettings):
 
     rate_limit_per_second: float = Field(default=200, gt=0)
     """Requests per second and API key, for reads and for writes apart; bursts up to five times this."""
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    """How many proxies of ours stand before the API: so many of its `X-Forwarded-For` addresses are believed."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -9,6 +9,7 @@ import orjson
 from flask import Flask, Response, request
 from flask.json.provider import JSONProvider
 from flask_openapi.openapi import OpenAPI
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import api
 from api import errors, rate_limit, request_id
@@ -43,7 +44,9 @@ def create_app() -> OpenAPI:
     """The application for this environment. Raises `SettingsError` when that is not usable."""
     settings = get_settings()
     configure_logging("api", request_id.fields)
-    return assemble(settings.cors_origins)
+    app = assemble(settings.cors_origins)
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies)  # type: ignore[method-assign]  # Flask's way
+    return app
 
 
 def assemble(cors_origins: Collection[str] = ()) -> OpenAPI:

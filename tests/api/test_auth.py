@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select, update
 
-from api import auth
+from api import auth, create_app
 from models import ApiKey
 from models.session import engine, transaction
 from settings import get_settings
@@ -203,3 +203,13 @@ def test_every_call_under_v1_needs_a_scope(client: FlaskClient) -> None:
         if rule.rule.startswith("/v1/") and not hasattr(app.view_functions[rule.endpoint], "scope")
     }
     assert open_calls == {"/v1/openapi.json"}
+
+
+def test_a_forwarded_address_counts_only_behind_a_proxy_of_ours(key, monkeypatch):
+    change(key, cidrs=["192.0.2.0/24"])
+    headers = {"Authorization": f"Bearer {key.secret}", "X-Forwarded-For": "192.0.2.7"}
+    for proxies, status in (("0", 403), ("1", 200)):
+        monkeypatch.setenv("MAINSTAY_TRUSTED_PROXIES", proxies)
+        get_settings.cache_clear()
+        assert create_app().test_client().get(SOMEWHERE, headers=headers).status_code == status
+    get_settings.cache_clear()
