@@ -208,38 +208,38 @@ def claim(session: Session, hints: Sequence[Hint], worker: str, lease: timedelta
     return [claims[job_id] for job_id in dict.fromkeys(ids) if job_id in claims]
 
 
+# What the row says of cancelling is read where it is written: a join would still see it as it was before a cancel that
+# this statement had to wait for.
+_GOES_TO = """
+    CASE WHEN ending.state IN ('scheduled', 'ready') AND jobs.cancel_requested_at IS NOT NULL
+            THEN CASE WHEN jobs.unsettled THEN 'parked' ELSE 'cancelled' END
+         WHEN ending.state IN ('failed', 'cancelled') AND ending.presumed AND jobs.unsettled THEN 'parked'
+         ELSE ending.state END
+"""
+
 _RECORD = _sql(
-    """
-    WITH ending AS (
-        SELECT * FROM jsonb_to_recordset(:endings) AS e (
+    f"""
+    WITH recorded AS (
+        UPDATE jobs SET state = {_GOES_TO}, result = ending.result, error = ending.error, seq = seq + 1,
+            attempt = attempt - CASE WHEN spent THEN 0 ELSE 1 END,
+            run_at = CASE WHEN {_GOES_TO} IN ('scheduled', 'ready') THEN now() + make_interval(secs => delay)
+                          ELSE run_at END,
+            finished_at = CASE WHEN {_GOES_TO} IN ('scheduled', 'ready') THEN NULL ELSE now() END,
+            lease_token = NULL, lease_expires_at = NULL
+        FROM jsonb_to_recordset(:endings) AS ending (
             id uuid, token uuid, outcome text, state text, result jsonb, error jsonb, traceback text, delay float8,
             spent boolean, presumed boolean)
-    ), final AS (
-        SELECT ending.*,
-            CASE WHEN ending.state IN ('scheduled', 'ready') AND jobs.cancel_requested_at IS NOT NULL
-                    THEN CASE WHEN jobs.unsettled THEN 'parked' ELSE 'cancelled' END
-                 WHEN ending.state IN ('failed', 'cancelled') AND ending.presumed AND jobs.unsettled THEN 'parked'
-                 ELSE ending.state END AS goes_to
-        FROM ending JOIN jobs ON jobs.id = ending.id
-    ), recorded AS (
-        UPDATE jobs SET state = goes_to, result = final.result, error = final.error, seq = seq + 1,
-            attempt = attempt - CASE WHEN spent THEN 0 ELSE 1 END,
-            run_at = CASE WHEN goes_to IN ('scheduled', 'ready') THEN now() + make_interval(secs => delay)
-                          ELSE run_at END,
-            finished_at = CASE WHEN goes_to IN ('scheduled', 'ready') THEN NULL ELSE now() END,
-            lease_token = NULL, lease_expires_at = NULL
-        FROM final
-        WHERE jobs.id = final.id AND jobs.lease_token = final.token AND jobs.state = 'running'
-        RETURNING jobs.id, final.token, OLD.attempt AS number, worker, started_at, claimed_seq, seq,
-            final.outcome, final.error, final.traceback, goes_to, run_at
+        WHERE jobs.id = ending.id AND jobs.lease_token = ending.token AND jobs.state = 'running'
+        RETURNING jobs.id, ending.token, OLD.attempt AS number, worker, started_at, claimed_seq, seq,
+            ending.outcome, ending.error, ending.traceback, NEW.state, run_at
     )
     INSERT INTO attempts (job_id, id, number, worker, started_at, finished_at, started_seq, finished_seq, outcome,
                           error, traceback, next_at)
     SELECT id, token, number, worker, started_at, now(), claimed_seq, seq, outcome, error, traceback,
-           CASE WHEN goes_to IN ('scheduled', 'ready') THEN run_at END
+           CASE WHEN state IN ('scheduled', 'ready') THEN run_at END
     FROM recorded
     RETURNING job_id
-    """,
+    """,  # noqa: S608  # what is put in stands above
     endings=JSONB,
 )
 

@@ -1,10 +1,11 @@
 """Every transition, its guard, and random walks that never leave the drawn edges."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from models import Attempt, Event, Job, lease, lifecycle
@@ -13,6 +14,7 @@ from models.job import ENDED, State
 from models.lifecycle import Ending, Hint, NewJob
 from models.session import transaction
 from tests.support.engine import job_row
+from tests.support.processes import eventually
 
 LEASE = timedelta(seconds=20)
 QUEUES = ["default"]
@@ -193,6 +195,22 @@ def test_a_retry_of_a_job_that_is_to_be_cancelled_cancels_it(app_id):
     assert row.finished_at is not None
     assert attempts(claimed.id)[0].next_at is None
     assert events(claimed.id) == ["cancel_requested"]
+
+
+def test_a_cancel_that_commits_while_its_attempt_is_being_recorded_is_not_forgotten(app_id):
+    claimed = running(app_id)
+    with ThreadPoolExecutor() as threads:
+        with transaction() as session:
+            lifecycle.cancel(session, app_id, claimed.id)
+            recording = threads.submit(record, claimed, Outcome.FAILED, State.SCHEDULED, delay=60)
+            eventually(someone_waits_for_a_lock)
+        assert recording.result(10) == {claimed.id}
+    assert job_row(claimed.id).state == State.CANCELLED
+
+
+def someone_waits_for_a_lock() -> bool:
+    with transaction() as session:
+        return bool(session.scalar(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")))
 
 
 def test_success_stands_although_someone_asked_to_cancel(app_id):
