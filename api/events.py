@@ -20,12 +20,12 @@ from sqlalchemy.orm import Session
 from api.auth import caller, requires
 from api.errors import Problem
 from api.job_resource import JobPath, has_ended, not_found
-from api.long_poll import DATABASE_AWAY, LOOK_EVERY_S
+from api.long_poll import LOOK_EVERY_S
 from api.openapi import responses
 from api.page_query import MAX_LIMIT, PageQuery
 from models import Job
 from models.event import EventType
-from models.session import transaction
+from models.session import DATABASE_AWAY, transaction
 from workers.announce import watch
 from workers.timeline import TimelineEvent, timeline
 

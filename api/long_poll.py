@@ -7,14 +7,11 @@ from typing import TypeVar
 from uuid import UUID
 
 from flask import request
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from workers.announce import watch
 
 Found = TypeVar("Found")
 
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 LONGEST_S = 25
 LOOK_EVERY_S = 1.0
 """Announcements are hints: a lost one costs no more than this."""

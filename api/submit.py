@@ -15,11 +15,11 @@ from api.auth import caller, requires
 from api.errors import Problem
 from api.idempotency import first_answer, remember
 from api.job_resource import JobResource, has_ended, read, rendered_new
-from api.long_poll import DATABASE_AWAY, look_until, preferred_wait
+from api.long_poll import look_until, preferred_wait
 from api.new_job import SubmitJob, new_job, origin
 from api.openapi import BODY, responses
 from models.job import State
-from models.session import transaction
+from models.session import DATABASE_AWAY, transaction
 from workers.doorbell import ring
 from workers.queue import Conflict, Enqueued, NewJob, enqueue
 

@@ -11,6 +11,8 @@ from threading import Lock
 
 import orjson
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from settings import get_settings
@@ -19,6 +21,9 @@ _lock = Lock()
 _engine: tuple[int, Engine] | None = None
 
 POOL_SIZE = 10
+
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+"""What any statement may raise while Postgres is down, restarting or out of reach: worth another try."""
 
 
 def engine() -> Engine:

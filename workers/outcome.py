@@ -80,6 +80,14 @@ def raised(  # noqa: PLR0911  # one return for each way to end
             return _again(attempted, Outcome.FAILED, error, exception, chance, traceback=_format(exception))
 
 
+def unrecordable(ending: Ending, fault: Exception) -> Ending:
+    """What is recorded instead of an ending that Postgres refuses, for instance because of a child job in it."""
+    error = {"code": "not_recordable", "message": "how the attempt ended could not be stored", "retryable": False}
+    return Ending(
+        ending.id, ending.token, Outcome.FAILED, State.FAILED, error=error, traceback=_format(fault), presumed=True
+    )
+
+
 def storable(value: Any) -> bytes:
     """The JSON of `value`. Raises `ValueError` for what Postgres cannot hold: it refuses NUL inside strings."""
     try:

@@ -6,15 +6,16 @@ from itertools import groupby
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import lifecycle
 from models.job import State
-from models.session import transaction
+from models.session import DATABASE_AWAY, transaction
 from workers import doorbell
 from workers.announce import announce
 from workers.chunk import Chunk, Done
+from workers.outcome import unrecordable
 
 log = structlog.get_logger()
 
@@ -22,12 +23,12 @@ RETRY_PAUSE = 0.5
 
 
 def flush(chunk: Chunk) -> None:
-    """Record what has ended. Raises `OperationalError` when Postgres is away; nothing is forgotten then."""
+    """Record what has ended. Raises one of `DATABASE_AWAY` when Postgres is; nothing is forgotten then."""
     done = chunk.take_done()
     if not done:
         return
     try:
-        recorded, rung = _write(done)
+        recorded, rung = _write_each_if_need_be(done)
     except BaseException:
         chunk.put_back(done)
         raise
@@ -45,8 +46,8 @@ def flush_all(chunk: Chunk) -> None:
     while True:
         try:
             flush(chunk)
-        except OperationalError as error:
-            log.warning("recording_delayed", error=type(error.orig).__name__)
+        except DATABASE_AWAY as error:
+            log.warning("recording_delayed", error=type(error).__name__)
             time.sleep(RETRY_PAUSE)
         else:
             return
@@ -57,6 +58,20 @@ def hand_back(endings: Sequence[lifecycle.Ending]) -> None:
     if endings:
         with transaction() as session:
             lifecycle.record(session, endings)
+
+
+def _write_each_if_need_be(done: Sequence[Done]) -> tuple[set[UUID], set[str]]:
+    """Record all together; if Postgres refuses that, one by one, so that only what it refuses fails."""
+    try:
+        return _write(done)
+    except DATABASE_AWAY:
+        raise
+    except SQLAlchemyError as error:
+        if len(done) == 1:
+            log.exception("ending_refused", job=str(done[0].ending.id))
+            return _write([done[0]._replace(ending=unrecordable(done[0].ending, error), children=())])
+        answers = [_write_each_if_need_be([item]) for item in done]
+        return set().union(*(ids for ids, _ in answers)), set().union(*(queues for _, queues in answers))
 
 
 def _write(done: Sequence[Done]) -> tuple[set[UUID], set[str]]:

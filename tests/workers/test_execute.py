@@ -243,3 +243,18 @@ def test_cancelling_a_running_job_cancels_it_at_its_next_check(app_id, engine, d
     row = job_row(job)
     assert (row.state, row.error) == ("cancelled", None)
     assert attempts(job)[0].outcome == "cancelled"
+
+
+def test_an_ending_that_postgres_refuses_fails_its_job_and_no_other(app_id, engine, declare):
+    def perform(params, context):
+        if params.n == 1:
+            context.enqueue("text.count", {"text": "a"}, priority=10**6)
+        return {"n": params.n}
+
+    declare("test.refused", perform)
+    with transaction() as session:
+        session.add(Kind(kind="test.refused", seconds=0.0001))
+    jobs = [enqueue(app_id, "test.refused", {"n": n}) for n in range(3)]
+    engine.perform(engine.dispatch())
+    assert [job_row(job).state for job in jobs] == ["succeeded", "failed", "succeeded"]
+    assert job_row(jobs[1]).error["code"] == "not_recordable"

@@ -10,9 +10,8 @@ from threading import Event
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
-from models.session import dispose, engine
+from models.session import DATABASE_AWAY, dispose, engine
 from settings import get_settings
 from tasks.discovery import handlers
 from workers import doorbell
@@ -50,12 +49,13 @@ class Dispatcher:
         while not self._stop.is_set():
             try:
                 self._serve()
-            except SQLAlchemyError as error:
+            except DATABASE_AWAY as error:
                 log.warning("dispatcher_without_database", error=type(error).__name__)
                 dispose()
                 self._stop.wait(PAUSE)
             except Exception:
                 log.exception("dispatcher_failed")
+                dispose()
                 self._stop.wait(PAUSE)
 
     def _serve(self) -> None:
