@@ -6,20 +6,24 @@ changes afterwards. What a crash leaves behind lies under `incoming/` and `scrat
 
 import os
 import shutil
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, ParamSpec, TypeVar
 from uuid import UUID
 
 from settings import get_settings
 
 CHUNK = 256 * 1024
 _SYNC_EVERY = 32 * 1024 * 1024
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ObjectTooLarge(Exception):
@@ -51,8 +55,13 @@ class ObjectStore:
         handle, name = mkstemp(dir=self._made("incoming"))
         try:
             with os.fdopen(handle, "wb", buffering=0) as file:
-                stored = _write(file, chunks, limit)
-            self._place(Path(name), key)
+                writing = _Writing(file)
+                for chunk in chunks:
+                    if writing.size + len(chunk) > limit:
+                        raise ObjectTooLarge
+                    _aside(writing.take, chunk)
+                stored = _aside(writing.finish)
+            _aside(self._place, Path(name), key)
         finally:
             Path(name).unlink(missing_ok=True)
         return stored
@@ -122,28 +131,44 @@ def chunks_of(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _write(file: IO[bytes], chunks: Iterable[bytes], limit: int) -> Stored:
-    digest, size, synced = sha256(), 0, 0
-    for chunk in chunks:
-        size += len(chunk)
-        if size > limit:
-            raise ObjectTooLarge
-        digest.update(chunk)
-        _write_all(file, chunk)
-        if size - synced >= _SYNC_EVERY:
-            # Many short waits for the disk in place of a long one at the end, which would hold up whatever else
-            # this process is serving.
-            os.fsync(file.fileno())
-            synced = size
-    os.fchmod(file.fileno(), 0o440)
-    os.fsync(file.fileno())
-    return Stored(size, digest.hexdigest())
+class _Writing:
+    """An object on its way to the disk."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.size = 0
+        self._file = file
+        self._digest = sha256()
+        self._synced = 0
+
+    def take(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self._digest.update(chunk)
+        left = memoryview(chunk)
+        while left:
+            left = left[self._file.write(left) :]
+        if self.size - self._synced >= _SYNC_EVERY:
+            # So that one large object does not fill the page cache with what then must be written all at once.
+            os.fsync(self._file.fileno())
+            self._synced = self.size
+
+    def finish(self) -> Stored:
+        os.fchmod(self._file.fileno(), 0o440)
+        os.fsync(self._file.fileno())
+        return Stored(self.size, self._digest.hexdigest())
 
 
-def _write_all(file: IO[bytes], chunk: bytes) -> None:
-    left = memoryview(chunk)
-    while left:
-        left = left[file.write(left) :]
+def _aside(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Do what waits for the disk so that, in a process of greenlets, only the caller waits and not every request.
+
+    It also lets the others run: reading a socket that always has more never does.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("socket"):
+        return work(*arguments, **named)
+    from gevent import get_hub  # noqa: PLC0415  # only where the server runs on it
+
+    done: T = get_hub().threadpool.apply(work, arguments, named)
+    return done
 
 
 def _changed_at(path: Path) -> float:
