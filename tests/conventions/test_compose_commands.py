@@ -43,6 +43,7 @@ def compose(postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempPat
         for name in ("api", "dispatcher", *LANES, "flower", "sandbox"):
             compose.start(name)
         yield compose
+        assert set(compose.stop_all().values()) == {0}, "a service did not end well when it was asked to"
 
 
 @pytest.fixture(scope="module")

@@ -60,10 +60,17 @@ class Compose:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes.values():
-            process.send_signal(signal.SIGTERM) if process.poll() is None else None
-        for process in self._processes.values():
+        self.stop_all()
+
+    def stop_all(self) -> dict[str, int]:
+        """End everything that runs, all at once; the exit codes."""
+        processes, self._processes = self._processes, {}
+        for process in processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in processes.values():
             end(process, signal.SIGTERM, STOP_DEADLINE)
+        return {name: process.returncode for name, process in processes.items()}
 
     def url(self, port: str) -> str:
         """Where the service that listens on this port in its container listens here."""
@@ -127,7 +134,7 @@ class Compose:
         return [program, *(self._here(name, word) for word in command[1:])]
 
     def _environment(self, name: str) -> dict[str, str]:
-        declared = {key: self._here(name, value) for key, value in SERVICES[name].get("environment", {}).items()}
+        declared = {key: self._here(name, str(value)) for key, value in SERVICES[name].get("environment", {}).items()}
         image = {
             "PATH": PATH,
             "HOME": str(self.folder),
