@@ -5,13 +5,14 @@ Two threads share it: the one that performs, and the keeper that renews, hands b
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
 from models.lifecycle import Claim, Ending, NewJob
 from workers.context import JobContext
+from workers.outcome import released
 
 FLUSH_AFTER = 0.05
 """Seconds of work after which endings are written down."""
@@ -26,15 +27,24 @@ class Done(NamedTuple):
 
 
 class Chunk:
-    """The claims of one message. They are performed in order; what is performed is recorded in batches."""
+    """The claims of one message. They are performed in order; what is performed is recorded in batches.
 
-    def __init__(self, claims: Sequence[Claim]) -> None:
+    `since` is a moment before they were claimed, so that no lease of them runs out earlier than counted from there.
+    """
+
+    def __init__(self, claims: Sequence[Claim], since: float) -> None:
+        self.since = since
         self._lock = Lock()
         self._waiting = deque(claims)
         self._done: list[Done] = []
-        self._recording: list[Done] = []
+        self._recording: dict[UUID, Done] = {}
         self._done_since = 0.0
         self.current: JobContext | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since before the claim."""
+        return time.monotonic() - self.since
 
     def begin(self) -> Claim | None:
         """Take the next job to perform; None when none is left."""
@@ -68,38 +78,48 @@ class Chunk:
         """Take what is to be recorded now; `put_back` it when that fails."""
         with self._lock:
             done, self._done = self._done, []
-            self._recording.extend(done)
+            self._recording.update({item.ending.token: item for item in done})
             return done
 
     def put_back(self, done: Sequence[Done]) -> None:
         """Recording failed: keep them for the next time."""
         with self._lock:
-            self._recording = [item for item in self._recording if item not in done]
+            self._forget_recording(done)
             self._done = [*done, *self._done]
 
     def recorded(self, done: Sequence[Done]) -> None:
         """These are written down."""
         with self._lock:
-            self._recording = [item for item in self._recording if item not in done]
+            self._forget_recording(done)
 
-    def take_waiting(self) -> list[Claim]:
-        """Take everything that was not begun, to hand it back."""
+    def release(self) -> None:
+        """Nothing else is begun: what waits has ended as handed back, and is recorded like any other ending."""
         with self._lock:
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            return waiting
+            if self._waiting:
+                self._done.extend(Done(released(claim.id, claim.token), claim.app_id, ()) for claim in self._waiting)
+                self._done_since = 0.0
+                self._waiting.clear()
+
+    def forget(self, tokens: Collection[UUID]) -> None:
+        """These attempts lost their jobs: those that wait are not begun any more."""
+        with self._lock:
+            self._waiting = deque(claim for claim in self._waiting if claim.token not in tokens)
 
     def held(self) -> dict[UUID, UUID]:
         """The job ids by lease token of all that is in our hands and not yet recorded."""
         with self._lock:
             held = {claim.token: claim.id for claim in self._waiting}
-            held.update({done.ending.token: done.ending.id for done in (*self._done, *self._recording)})
+            held.update({done.ending.token: done.ending.id for done in (*self._done, *self._recording.values())})
             if self.current is not None:
                 held[self.current.token] = self.current.job_id
             return held
 
     @property
     def settled(self) -> bool:
-        """Whether nothing of it is left to do or to record."""
+        """Whether nothing of it is left to do or to record, by whichever thread."""
         with self._lock:
             return not (self._waiting or self._done or self._recording or self.current)
+
+    def _forget_recording(self, done: Sequence[Done]) -> None:
+        for item in done:
+            self._recording.pop(item.ending.token, None)

@@ -40,6 +40,8 @@ class JobContext:
         self.children: list[NewJob] = []
         self.started = time.monotonic()
         self.interrupted_at: float | None = None
+        self.over = False
+        """Whether the handler came back, in whichever way."""
         self._interruption: type[Interrupted] | None = None
         self._deadline_in = claim.deadline_in
         self._traceparent = claim.traceparent

@@ -25,19 +25,21 @@ log = structlog.get_logger()
 
 def execute(keeper: Keeper, hints: Sequence[Hint]) -> None:
     """Perform what of `hints` can still be claimed. Void hints are dropped silently: a message decides nothing."""
+    since = time.monotonic()
     claims = _claim(keeper, hints)
     if not claims:
         return
-    chunk = Chunk(claims)
+    chunk = Chunk(claims, since)
     handler = handler_of(claims[0].kind)
     performed, seconds = 0, 0.0
     with keeper.watching(chunk):
-        while (claim := chunk.begin()) is not None:
+        while not keeper.lapsed and (claim := chunk.begin()) is not None:
             started = time.monotonic()
             _perform(chunk, claim, handler)
             performed, seconds = performed + 1, seconds + time.monotonic() - started
             if chunk.flush_due():
                 _flush_or_wait(chunk)
+        chunk.release()
         flush_all(chunk)
     observe.note(handler.kind, performed, seconds)
 
@@ -63,6 +65,7 @@ def _perform(chunk: Chunk, claim: Claim, handler: Handler) -> None:
     context = JobContext(claim, handler)
     chunk.perform(context)
     ending = _attempt(context, claim, handler)
+    context.over = True
     if ending is None:
         chunk.drop(context)
         return

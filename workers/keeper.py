@@ -8,10 +8,10 @@ a lease it stops the handlers itself, by its own monotonic clock, before anyone 
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from threading import Event, Lock, Thread
+from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,16 +23,19 @@ from tasks import Cancelled, LeaseLost, TimedOut
 from workers import stopping
 from workers.chunk import Chunk, Done
 from workers.context import JobContext
-from workers.outcome import Stopping, raised, released
+from workers.outcome import Stopping, raised
 from workers.presence import Presence
-from workers.record import flush, hand_back
+from workers.record import flush
 
 log = structlog.get_logger()
 
 TICK = 0.25
 SLOW = 1.0
-"""Seconds after which a running job no longer makes the rest of its chunk wait."""
+"""Seconds after which what runs no longer makes the rest of its chunk wait. A message must not take longer than this
+and one job: its hard limit is a job's."""
 RENEWALS_PER_LEASE = 4
+RETRY_PAUSE = 1.0
+"""Seconds after which a renewal that failed is tried again: well before dispatchers that are back begin to rescue."""
 SELF_STOP = 0.8
 """The share of a lease after which a holder that could not renew stops by itself."""
 
@@ -67,7 +70,7 @@ class Keeper:
         """Keep `chunk` while the block runs."""
         with self._lock:
             if not self._chunks:
-                self._renewed_at = time.monotonic()
+                self._renewed_at = chunk.since
             self._chunks.add(chunk)
         try:
             yield
@@ -102,7 +105,7 @@ class Keeper:
             context.interrupt(TimedOut)
         if stopping.overdue():
             context.interrupt(Stopping)
-        if self._lapsed():
+        if self.lapsed:
             context.interrupt(LeaseLost)
         if context.interrupted_at is not None and time.monotonic() - context.interrupted_at > _grace(context):
             self._fence(chunk, context)
@@ -111,34 +114,39 @@ class Keeper:
         """End the attempt in the handler's place: it was asked to stop and did not."""
         reason = context.interruption or LeaseLost
         context.log.error("handler_did_not_stop", reason=reason.__name__)
-        if reason is not LeaseLost:
+        if reason is LeaseLost:
+            chunk.drop(context)
+        else:
             chunk.end(Done(raised(context.attempted(), reason()), context.app_id, ()))
-        self._let_go(chunk)
-        if self._killable:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def _let_go(self, chunk: Chunk) -> None:
+        chunk.release()
         with suppress(SQLAlchemyError):
             flush(chunk)
-            hand_back([released(claim.id, claim.token) for claim in chunk.take_waiting()])
+        # A handler that came back while this was written down is followed by a job that nobody must kill.
+        if self._killable and not context.over:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def _lapsed(self) -> bool:
+    @property
+    def lapsed(self) -> bool:
+        """Whether our leases may run out any moment: nothing is begun any more."""
         return time.monotonic() - self._renewed_at > SELF_STOP * self._lease.total_seconds()
 
     def _renew_if_due(self, chunks: Sequence[Chunk]) -> None:
         now = time.monotonic()
-        if now - self._tried_at < self._lease.total_seconds() / RENEWALS_PER_LEASE:
+        interval = self._lease.total_seconds() / RENEWALS_PER_LEASE
+        if now - self._tried_at < interval:
             return
-        self._tried_at = now
+        self._tried_at = now - interval + min(interval, RETRY_PAUSE)  # should it fail
         held = {token: job_id for chunk in chunks for token, job_id in chunk.held().items()}
         with transaction() as session:
             kept = lease.renew(session, held, self._lease) if held else {}
             self.presence.refresh(session)
-        self._renewed_at = now
+        self._renewed_at = self._tried_at = now
         for chunk in chunks:
-            self._tell(chunk.current, kept, held)
+            self._tell(chunk, held, kept)
 
-    def _tell(self, context: JobContext | None, kept: dict, held: dict) -> None:  # type: ignore[type-arg]  # tokens
+    def _tell(self, chunk: Chunk, held: Mapping[UUID, UUID], kept: Mapping[UUID, bool]) -> None:
+        chunk.forget(held.keys() - kept.keys())
+        context = chunk.current
         if context is None or context.token not in held:
             return
         if context.token not in kept:
@@ -147,13 +155,11 @@ class Keeper:
             context.interrupt(Cancelled)
 
     def _relieve(self, chunk: Chunk) -> None:
-        """While a job runs long: write down what ended before it, and hand back what waits behind it."""
-        context = chunk.current
+        """While a chunk takes long: write down what ended, and hand back what waits."""
+        if chunk.age > SLOW:
+            chunk.release()
         if chunk.flush_due():
             flush(chunk)
-        if context is not None and context.elapsed > timedelta(seconds=SLOW):
-            waiting = chunk.take_waiting()
-            hand_back([released(claim.id, claim.token) for claim in waiting])
 
 
 def _grace(context: JobContext) -> float:

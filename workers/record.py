@@ -20,6 +20,7 @@ from workers.outcome import unrecordable
 log = structlog.get_logger()
 
 RETRY_PAUSE = 0.5
+OTHER_THREAD_PAUSE = 0.005
 
 
 def flush(chunk: Chunk) -> None:
@@ -41,23 +42,18 @@ def flush(chunk: Chunk) -> None:
 def flush_all(chunk: Chunk) -> None:
     """Record what has ended however long Postgres is away: the work is done, only this knowledge is missing.
 
-    Should another attempt have taken a job meanwhile, its token has changed and our ending is void.
+    What the keeper records at the same time is waited for: should that fail, it is ours again. Should another attempt
+    have taken a job meanwhile, its token has changed and our ending is void.
     """
-    while True:
+    while not chunk.settled:
         try:
             flush(chunk)
         except DATABASE_AWAY as error:
             log.warning("recording_delayed", error=type(error).__name__)
             time.sleep(RETRY_PAUSE)
         else:
-            return
-
-
-def hand_back(endings: Sequence[lifecycle.Ending]) -> None:
-    """Give back jobs that were claimed but not begun, spending no attempt."""
-    if endings:
-        with transaction() as session:
-            lifecycle.record(session, endings)
+            if not chunk.settled:
+                time.sleep(OTHER_THREAD_PAUSE)
 
 
 def _write_each_if_need_be(done: Sequence[Done]) -> tuple[set[UUID], set[str]]:

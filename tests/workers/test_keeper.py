@@ -4,15 +4,20 @@ import os
 import signal
 import time
 from datetime import UTC, datetime, timedelta
+from threading import Event, current_thread
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from models import Attempt, Kind, Worker
 from models.session import transaction
 from settings import get_settings
+from tasks import LeaseLost
 from tests.support.engine import enqueue, job_row
+from tests.support.processes import eventually
 from workers import keeper as keeper_module
+from workers import record as record_module
 from workers import stopping
 
 MINUTE = timedelta(minutes=1)
@@ -144,7 +149,7 @@ def test_a_slow_job_does_not_make_the_rest_of_its_chunk_wait(app_id, engine, dec
         if params.n == 0:
             return
         assert params.n == 1, "the others were handed back"
-        context.started -= 2
+        next(iter(engine.keeper._chunks)).since -= 2
         engine.keeper.turn()
         seen.update({job: job_row(job).state for job in jobs})
 
@@ -156,6 +161,143 @@ def test_a_slow_job_does_not_make_the_rest_of_its_chunk_wait(app_id, engine, dec
     engine.perform(engine.dispatch())
     assert list(seen.values())[1:] == ["running", "ready", "ready"]
     assert [job_row(job).attempt for job in jobs] == [1, 1, 0, 0]
+
+
+@pytest.fixture
+def in_chunk(app_id, engine, declare):
+    """Perform three jobs of one chunk and call `act(chunk, context)` in the first; returns their ids."""
+
+    def run(act):
+        performed = []
+
+        def perform(params, context):
+            performed.append(context.job_id)
+            if len(performed) == 1:
+                act(next(iter(engine.keeper._chunks)), context)
+
+        declare("test.three", perform)
+        with transaction() as session:
+            session.add(Kind(kind="test.three", seconds=0.0001))
+        jobs = [enqueue(app_id, "test.three") for _ in range(3)]
+        engine.perform(engine.dispatch())
+        return jobs, performed
+
+    return run
+
+
+def test_what_waits_in_a_chunk_is_not_begun_once_others_took_it(engine, in_chunk):
+    def act(chunk, context):
+        engine.pass_time(MINUTE)
+        engine.upkeep()
+        engine.keeper._tried_at = 0
+        engine.keeper.turn()
+
+    jobs, performed = in_chunk(act)
+    assert performed == jobs[:1]
+    assert [job_row(job).state for job in jobs] == ["scheduled"] * 3
+
+
+def test_nothing_is_begun_once_leases_may_run_out(engine, in_chunk):
+    def act(chunk, context):
+        engine.keeper._renewed_at -= get_settings().lease_seconds
+
+    jobs, performed = in_chunk(act)
+    assert performed == jobs[:1]
+    assert [job_row(job).state for job in jobs] == ["succeeded", "ready", "ready"]
+
+
+def test_a_lease_counts_from_before_the_claim(engine, in_chunk):
+    seen = []
+    in_chunk(lambda chunk, context: seen.append(engine.keeper._renewed_at - chunk.since))
+    assert seen == [0]
+
+
+def test_what_could_not_be_handed_back_is_still_ours(engine, in_chunk, monkeypatch):
+    def act(chunk, context):
+        with monkeypatch.context() as away:
+            away.setattr(record_module, "_write", refuse)
+            chunk.since -= 2
+            with pytest.raises(OperationalError):
+                engine.keeper.turn()
+        assert len(chunk.held()) == 3
+
+    jobs, performed = in_chunk(act)
+    assert performed == jobs[:1]
+    assert [job_row(job).state for job in jobs] == ["succeeded", "ready", "ready"]
+
+
+def test_an_ending_that_the_keeper_failed_to_record_is_not_forgotten(engine, in_chunk, monkeypatch):
+    def act(chunk, context):
+        write = record_module._write
+
+        def fail_late(done):
+            """Fail in the keeper, only once the chunk's own thread has nothing left to do."""
+            if current_thread().name == "keeper":
+                keeper_writes.set()
+                eventually(lambda: chunk.current is None and not chunk._waiting and not chunk._done, 10)
+                refuse(done)
+            return write(done)
+
+        monkeypatch.setattr(record_module, "_write", fail_late)
+        chunk.release()
+        engine.keeper.start()
+        assert keeper_writes.wait(10)
+
+    keeper_writes = Event()
+    jobs, _ = in_chunk(act)
+    engine.keeper.stop()
+    assert [job_row(job).state for job in jobs] == ["succeeded", "ready", "ready"]
+
+
+def refuse(done):
+    raise OperationalError("UPDATE", {}, Exception("gone"))
+
+
+def test_a_handler_that_ignores_the_loss_of_its_lease_does_not_keep_the_job(engine, in_handler):
+    def act(context):
+        (chunk,) = engine.keeper._chunks
+        context.interrupt(LeaseLost)
+        context.interrupted_at -= 11
+        engine.keeper.turn()
+        assert chunk.held() == {}
+
+    job = in_handler(act, grace=timedelta(seconds=10))
+    assert attempts(job) == []
+
+
+def test_a_pool_child_whose_handler_stopped_at_the_last_moment_lives(engine, in_handler, monkeypatch):
+    killed = []
+    monkeypatch.setattr(keeper_module.os, "kill", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr(keeper_module, "flush", lambda chunk: setattr(last, "over", True))
+    engine.keeper._killable = True
+
+    def act(context):
+        nonlocal last
+        last = context
+        context.started -= 61
+        engine.keeper.turn()
+        context.interrupted_at -= 11
+        engine.keeper.turn()
+
+    last = None
+    in_handler(act, timeout=MINUTE, grace=timedelta(seconds=10))
+    assert killed == []
+
+
+def test_a_renewal_that_failed_is_tried_again_soon(engine, in_handler, monkeypatch):
+    def act(context):
+        engine.keeper._tried_at = 0
+        with monkeypatch.context() as away:
+            away.setattr(keeper_module.lease, "renew", lambda *_: refuse(()))
+            with pytest.raises(OperationalError):
+                engine.keeper.turn()
+        before = job_row(context.job_id).lease_expires_at
+        engine.keeper._tried_at -= 1.1
+        engine.keeper.turn()
+        assert job_row(context.job_id).lease_expires_at > before
+
+    job = in_handler(act)
+    assert job_row(job).state == "succeeded"
 
 
 def test_what_ended_is_recorded_while_the_next_job_still_runs(app_id, engine, declare):
