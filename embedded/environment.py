@@ -49,6 +49,7 @@ def for_shells(kept: Kept, ports: Ports, postgres: Postgres, valkey: Valkey, pid
         "MAINSTAY_SANDBOX_CONTROL_URL": url(ports.control),
         "DATABASE_URL": postgres.url,
         "REDIS_URL": valkey.url,
+        "MAINSTAY_KEY_PEPPER": kept.key_pepper,
     } | {pid_name(role): str(pid) for role, pid in pids.items()}
 
 

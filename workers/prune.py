@@ -1,22 +1,26 @@
-"""Prune: forget ended jobs after their retention, a bounded batch at a time.
+"""Prune: forget ended jobs after their retention, a bounded batch at a time, and files that nobody knows.
 
 Ids are in order of creation, so a pass walks the primary key from the oldest job on and needs no index of its own.
 Parked jobs stay until someone has decided about them.
 """
 
 import time
+from threading import Thread
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, text
 
 from settings import Settings
+from workers import files
 
 log = structlog.get_logger()
 
 BATCH = 1000
 PASS_INTERVAL = 600.0
 BATCH_INTERVAL = 0.5
+SWEEP_DELAY = 60.0
+SWEEP_INTERVAL = 6 * 3600.0
 
 _PRUNE = text(
     """
@@ -44,6 +48,32 @@ _PRUNE_KEYS = text(
 )
 
 _FIRST = UUID(int=0)
+
+
+class Sweeper:
+    """Now and then removes files that crashes left behind, in a thread beside the dispatcher's turns."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + SWEEP_DELAY
+        self._thread: Thread | None = None
+
+    def turn(self) -> None:
+        """Begin to sweep if it is time and nobody sweeps."""
+        if time.monotonic() < self._next or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._next = time.monotonic() + SWEEP_INTERVAL
+        self._thread = Thread(target=_sweep, name="sweep", daemon=True)
+        self._thread.start()
+
+
+def _sweep() -> None:
+    try:
+        swept = files.sweep()
+    except Exception:
+        log.exception("sweep_failed")
+        return
+    if swept:
+        log.info("files_swept", files=swept)
 
 
 class Pruner:

@@ -19,13 +19,15 @@ from workers.app import app
 from workers.dispatcher.election import Election
 from workers.dispatcher.messages import Publisher, look
 from workers.dispatcher.turn import Turn
-from workers.prune import Pruner
+from workers.prune import Pruner, Sweeper
 
 log = structlog.get_logger()
 
 POLL = 1.0
 BUSY_POLL = 0.01
 UPKEEP_INTERVAL = 1.0
+FILES_LANE = "data"
+"""Whoever dispatches this queue also sweeps the files."""
 PAUSE = 0.5
 RESCUE_DELAY = 5.0
 """Seconds after winning a queue before any lease counts as run out: after an outage of Postgres the living renew
@@ -81,6 +83,7 @@ class _Service:
         self._election = Election(connection, queues)
         self._turn = Turn(connection, get_settings(), handlers(), self._publisher.publish)
         self._pruner = Pruner(connection, get_settings())
+        self._sweeper = Sweeper()
         self._upkeep_at = 0.0
         self._rescue_from = 0.0
 
@@ -123,6 +126,8 @@ class _Service:
         if time.monotonic() >= self._rescue_from:
             self._turn.rescue(self.held)
         self._pruner.turn()
+        if FILES_LANE in self.held:
+            self._sweeper.turn()
 
     def _idle(self) -> float:
         due = self._turn.next_due(self.held) if self.held else None
