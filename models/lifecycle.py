@@ -3,6 +3,10 @@
 Each function is one guarded statement: it names the states it may leave, Postgres's clock is the only clock, and a row
 that does not come back was no longer there to take. Callers never read first. Whatever the timeline cannot derive from
 the job and its attempts is stored as an event by the same statement.
+
+Where rows are named by their ids, `state || ''` hides the guard from the planner. Statistics from a quiet moment say
+that hardly any job is in a live state, and it would walk through the partial index of all that are, instead of taking a
+few by their primary key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -142,7 +146,7 @@ _STAGE = _sql(
     UPDATE jobs SET state = 'ready'
     WHERE id IN (SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'scheduled' AND run_at <= now()
                  LIMIT :limit FOR UPDATE SKIP LOCKED)
-      AND state = 'scheduled'
+      AND state || '' = 'scheduled'
     """
 )
 
@@ -155,7 +159,7 @@ def stage(session: Session, queues: Sequence[str], limit: int) -> int:
 _DISPATCH = _sql(
     """
     UPDATE jobs SET state = 'dispatched', epoch = epoch + 1, lease_expires_at = now() + :lease
-    WHERE id = ANY(:ids) AND state = 'ready'
+    WHERE id = ANY(:ids) AND state || '' = 'ready'
     RETURNING id, epoch
     """,
     ids=_UUIDS,
@@ -172,7 +176,7 @@ _WITHDRAW = _sql(
     """
     UPDATE jobs SET state = 'ready', lease_expires_at = NULL
     FROM unnest(:ids, :epochs) AS hint (id, epoch)
-    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state = 'dispatched'
+    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state || '' = 'dispatched'
     """,
     ids=_UUIDS,
     epochs=ARRAY(Integer),
@@ -189,7 +193,7 @@ _CLAIM = _sql(
     UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_token = uuidv7(), worker = :worker,
         lease_expires_at = now() + :lease, started_at = now(), seq = seq + 1, claimed_seq = seq + 1, progress = NULL
     FROM unnest(:ids, :epochs) AS hint (id, epoch)
-    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state = 'dispatched'
+    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state || '' = 'dispatched'
       AND jobs.cancel_requested_at IS NULL
       AND coalesce(least(jobs.expires_at, jobs.deadline_at) > now(), true)
     RETURNING jobs.id, app_id, kind, params, attempt, max_attempts, lease_token AS token, checkpoint,
@@ -229,7 +233,7 @@ _RECORD = _sql(
         FROM jsonb_to_recordset(:endings) AS ending (
             id uuid, token uuid, outcome text, state text, result jsonb, error jsonb, traceback text, delay float8,
             spent boolean, presumed boolean)
-        WHERE jobs.id = ending.id AND jobs.lease_token = ending.token AND jobs.state = 'running'
+        WHERE jobs.id = ending.id AND jobs.lease_token = ending.token AND jobs.state || '' = 'running'
         RETURNING jobs.id, ending.token, OLD.attempt AS number, worker, started_at, claimed_seq, seq,
             ending.outcome, ending.error, ending.traceback, NEW.state, run_at
     )
@@ -279,7 +283,7 @@ _RESCUE = _sql(
                                        'retryable', lost + 1 < :max_lost, 'attempt', attempt),
             finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR lost + 1 >= :max_lost THEN now() END,
             run_at = now() + make_interval(secs => least(power(2, lost) - 1, 60))
-        WHERE id IN (SELECT id FROM vanished) AND state = 'running' AND lease_expires_at < now()
+        WHERE id IN (SELECT id FROM vanished) AND state || '' = 'running' AND lease_expires_at < now()
         RETURNING id, OLD.lease_token AS token, OLD.attempt AS number, worker, started_at, claimed_seq, seq, error,
             state, run_at
     )
@@ -308,7 +312,7 @@ _LOSE_MESSAGES = _sql(
         UPDATE jobs SET state = 'ready', lease_expires_at = NULL, seq = seq + 1
         WHERE id IN (SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'dispatched'
                        AND lease_expires_at < now() + :early LIMIT :limit FOR UPDATE SKIP LOCKED)
-          AND state = 'dispatched' AND lease_expires_at < now() + :early
+          AND state || '' = 'dispatched' AND lease_expires_at < now() + :early
         RETURNING id, seq
     )
     INSERT INTO events (job_id, seq, type) SELECT id, seq, 'message_lost' FROM lost
@@ -334,7 +338,7 @@ _EXPIRE = _sql(
                        AND (expires_at IS NOT NULL OR deadline_at IS NOT NULL)
                        AND least(expires_at, deadline_at) <= now()
                      LIMIT :limit FOR UPDATE SKIP LOCKED)
-          AND state IN ('scheduled', 'ready', 'dispatched')
+          AND state || '' IN ('scheduled', 'ready', 'dispatched')
         RETURNING id, seq
     )
     INSERT INTO events (job_id, seq, type) SELECT id, seq, 'expired' FROM late RETURNING job_id
