@@ -1,5 +1,6 @@
 """What all tests share: real servers, started once per test process, an app with a key, the engine in one process."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -66,6 +67,7 @@ def services(postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempPa
     command.upgrade(config, "head")
     yield
     dispose()
+    logging.disable()  # What still listens to Valkey would tell of its end.
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -61,17 +62,29 @@ def _abandon(hints: list[Hint], worker: str) -> None:
         dispose()
 
 
+class AttemptFailed(Exception):
+    """Shown in Flower for a job whose attempt did not succeed: how it ended, and the error's code."""
+
+
 class KindTask(Task):  # type: ignore[type-arg]  # it has no parameters at run time
     """The Celery task of one kind."""
 
     Request = HintRequest  # type: ignore[assignment]  # Celery takes a class as well as its name
     abstract = True
 
-    def run(self, hints: list[tuple[str, int]]) -> None:
-        """Perform the jobs that `hints` (id, epoch) tell of."""
+    throws = (AttemptFailed,)
+
+    def run(self, hints: list[tuple[str, int]]) -> dict[str, int]:
+        """Perform the jobs that `hints` (id, epoch) tell of.
+
+        What it returns or raises is for whoever watches in Flower; nothing else reads it.
+        """
         if _keeper is None:
             raise RuntimeError("this process was not set up to perform jobs: start it as a Celery worker")
-        execute(_keeper, _read(hints))
+        endings = execute(_keeper, _read(hints))
+        if len(hints) == 1 and endings and endings[0].error is not None:
+            raise AttemptFailed(f"{endings[0].outcome}: {endings[0].error['code']}")
+        return dict(Counter(ending.outcome.value for ending in endings))
 
 
 def register_kinds() -> None:

@@ -23,25 +23,30 @@ from workers.record import flush, flush_all
 log = structlog.get_logger()
 
 
-def execute(keeper: Keeper, hints: Sequence[Hint]) -> None:
-    """Perform what of `hints` can still be claimed. Void hints are dropped silently: a message decides nothing."""
+def execute(keeper: Keeper, hints: Sequence[Hint]) -> list[Ending]:
+    """Perform what of `hints` can still be claimed, and return how that ended.
+
+    Void hints are dropped silently: a message decides nothing.
+    """
     since = time.monotonic()
     claims = _claim(keeper, hints)
     if not claims:
-        return
+        return []
     chunk = Chunk(claims, since)
     handler = handler_of(claims[0].kind)
-    performed, seconds = 0, 0.0
+    endings: list[Ending] = []
+    seconds = 0.0
     with keeper.watching(chunk):
         while not keeper.lapsed and (claim := chunk.begin()) is not None:
             started = time.monotonic()
-            _perform(chunk, claim, handler)
-            performed, seconds = performed + 1, seconds + time.monotonic() - started
+            endings += _perform(chunk, claim, handler)
+            seconds += time.monotonic() - started
             if chunk.flush_due():
                 _flush_or_wait(chunk)
         chunk.release()
         flush_all(chunk)
-    observe.note(handler.kind, performed, seconds)
+    observe.note(handler.kind, len(endings), seconds)
+    return endings
 
 
 def _claim(keeper: Keeper, hints: Sequence[Hint]) -> list[Claim]:
@@ -61,15 +66,16 @@ def _flush_or_wait(chunk: Chunk) -> None:
         log.warning("recording_delayed", error=type(error).__name__)
 
 
-def _perform(chunk: Chunk, claim: Claim, handler: Handler) -> None:
+def _perform(chunk: Chunk, claim: Claim, handler: Handler) -> list[Ending]:
     context = JobContext(claim, handler)
     chunk.perform(context)
     ending = _attempt(context, claim, handler)
     context.over = True
     if ending is None:
         chunk.drop(context)
-        return
+        return []
     chunk.end(Done(ending, claim.app_id, tuple(context.children)))
+    return [ending]
 
 
 def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending | None:

@@ -1,8 +1,12 @@
 """Servers that cannot be reached: their addresses lead to a port where nobody listens."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
+
+from sqlalchemy import QueuePool
 
 from api import rate_limit
 from models import session
@@ -28,9 +32,18 @@ def surroundings(**changed: str) -> Iterator[None]:
 
 
 def _forget() -> None:
+    _let_go()
     get_settings.cache_clear()
     session.dispose()
     for client in connections._clients.values():
         client.close()
     connections._clients.clear()
     rate_limit.forget()
+
+
+def _let_go() -> None:
+    """Wait until no thread of a test is in the middle of a statement."""
+    pool = cast("QueuePool", session.engine().pool)
+    deadline = time.monotonic() + 5
+    while pool.checkedout() and time.monotonic() < deadline:
+        time.sleep(0.001)
