@@ -22,12 +22,12 @@ up: $(STAMP) ## Start everything and keep it running until Ctrl-C
 	@$(BIN)/python -m embedded up
 
 test: $(STAMP) ## Run every test against real services, started for the occasion
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist loadfile
 
 check: lint types ## All that CI checks: style, types, imports, dependencies, tests with coverage
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
-	$(PYTEST) -n 2 --cov --cov-branch
+	$(PYTEST) -n 2 --dist loadfile --cov --cov-branch
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff format --check .

@@ -35,7 +35,8 @@ def test_log_lines_below_a_request_name_it_and_its_app(client: FlaskClient) -> N
     assert fields(None, "info", {"event": "e"}) == {"event": "e"}
     with capture_logs(processors=[fields]) as lines, surroundings(**POSTGRES):
         client.get("/v1/jobs", headers={"X-Request-Id": "r-2"})
-    assert [(line["event"], line["request_id"]) for line in lines] == [("database_unavailable", "r-2")]
+    # Threads of other tests may log meanwhile.
+    assert [line["request_id"] for line in lines if line["event"] == "database_unavailable"] == ["r-2"]
 
 
 @pytest.mark.parametrize(

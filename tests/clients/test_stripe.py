@@ -72,7 +72,7 @@ def status(result: CallResult) -> PaymentStatus | None:
 @contextmanager
 def serving(behaviour: Behaviour, certificate: ssl.SSLContext | None = None) -> Iterator[StripeProvider]:
     """A provider whose server gives every request the same treatment."""
-    server = Server(lambda _: behaviour, 0)
+    server = Server(lambda _: behaviour, "127.0.0.1", 0)
     if certificate is not None:
         server.socket = certificate.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -207,7 +207,7 @@ def test_a_key_in_flight_is_in_progress(sandbox: Sandbox) -> None:
 
 
 def test_nothing_listening_means_nothing_was_sent() -> None:
-    server = Server(lambda _: Reset(), 0)
+    server = Server(lambda _: Reset(), "127.0.0.1", 0)
     port = server.port
     server.server_close()
     provider = StripeProvider(TEST_KEY, base=f"http://127.0.0.1:{port}", timeout=(1, 1))

@@ -127,7 +127,7 @@ def test_a_process_that_dies_is_replaced_and_the_env_file_says_so(run: Run) -> N
     before = run.pids()
     os.kill(before["SANDBOX"], signal.SIGKILL)
     assert wait_until(lambda: run.pids().get("SANDBOX", before["SANDBOX"]) != before["SANDBOX"], 10)
-    assert any(arguments_of(run.pids()["SANDBOX"]))
+    assert wait_until(lambda: any(arguments_of(run.pids()["SANDBOX"])), 10)
 
 
 def test_an_interrupt_during_the_start_stops_what_had_been_started(tmp_path: Path) -> None:
