@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from settings import Settings
 from workers import files
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 BATCH = 1000
 PASS_INTERVAL = 600.0
 BATCH_INTERVAL = 0.5
+PATIENCE = "1s"
+"""How long one batch may hold up the dispatcher."""
 SWEEP_DELAY = 60.0
 SWEEP_INTERVAL = 6 * 3600.0
 
@@ -46,6 +49,8 @@ _PRUNE_KEYS = text(
         (SELECT ctid FROM idempotency_keys WHERE expires_at < now() LIMIT :batch)
     """
 )
+
+_SHORTLY = text("SELECT set_config('statement_timeout', :patience, true)")
 
 _FIRST = UUID(int=0)
 
@@ -82,21 +87,39 @@ class Pruner:
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection = connection
         self._days = settings.retention_days
+        self._batch = BATCH
         self._after = _FIRST
         self._next = time.monotonic()
 
     def turn(self) -> int:
-        """Prune one batch if it is time. Returns how many jobs are gone."""
+        """Prune one batch if it is time. Returns how many jobs are gone.
+
+        A batch that takes too long is tried again at half the size: forgetting must not stop the dispatcher.
+        """
         if time.monotonic() < self._next:
             return 0
-        with self._connection.begin():
-            values = {"after": self._after, "batch": BATCH, "days": self._days}
-            gone, last, old = self._connection.execute(_PRUNE, values).one()
-            self._connection.execute(_PRUNE_KEYS, {"batch": BATCH})
+        try:
+            gone, last, old = self._prune()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            log.warning("prune_failed", jobs=self._batch, error=type(error.orig).__name__)
+            self._batch = max(1, self._batch // 2)
+            self._next = time.monotonic() + BATCH_INTERVAL
+            return 0
+        self._batch = min(BATCH, 2 * self._batch)
         self._advance(UUID(last) if last and old else None)
         if gone:
             log.info("pruned", jobs=gone)
-        return int(gone)
+        return gone
+
+    def _prune(self) -> tuple[int, str | None, bool | None]:
+        with self._connection.begin():
+            self._connection.execute(_SHORTLY, {"patience": PATIENCE})
+            values = {"after": self._after, "batch": self._batch, "days": self._days}
+            gone, last, old = self._connection.execute(_PRUNE, values).one()
+            self._connection.execute(_PRUNE_KEYS, {"batch": self._batch})
+        return int(gone), last, old
 
     def _advance(self, last: UUID | None) -> None:
         """Go on behind `last`, or begin another pass later when the page reached jobs that are too young."""

@@ -101,3 +101,19 @@ def test_it_waits_between_passes(database):
         due = pruner._next
         assert pruner.turn() == 0
         assert pruner._next == due
+
+
+def test_a_batch_that_takes_too_long_is_tried_again_at_half_the_size(app_id, drain, monkeypatch):
+    monkeypatch.setattr(prune, "PATIENCE", "50ms")
+    with transaction() as session:
+        session.execute(text(HEX + AGED))
+    enqueue(app_id, "text.count", {"text": "a"})
+    drain()
+    make_old(40)
+    with transaction() as session:
+        session.execute(text("SELECT FROM jobs FOR UPDATE"))
+        with engine().connect() as connection:
+            pruner = Pruner(connection, get_settings())
+            assert pruner.turn() == 0
+            assert pruner._batch == prune.BATCH // 2
+    assert prune_all() == 1
