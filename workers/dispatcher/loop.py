@@ -5,11 +5,9 @@ A lost connection to Postgres ends everything that was held and begins anew; a s
 
 import time
 from collections.abc import Sequence
-from threading import Event
 
 import structlog
-from redis.exceptions import RedisError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from models.session import DATABASE_AWAY, dispose, engine
 from settings import get_settings
@@ -17,13 +15,15 @@ from tasks.discovery import handlers
 from workers import doorbell
 from workers.app import app
 from workers.dispatcher.election import Election
-from workers.dispatcher.messages import Publisher, look
+from workers.dispatcher.messages import REDIS_ERRORS, Publisher, look
 from workers.dispatcher.turn import Turn
 from workers.prune import Pruner, Sweeper
 
 log = structlog.get_logger()
 
 POLL = 1.0
+LOOK_INTERVAL = 0.1
+"""Seconds after which every queue is looked at, however often the bell of one of them rings."""
 BUSY_POLL = 0.01
 UPKEEP_INTERVAL = 1.0
 FILES_LANE = "data"
@@ -32,7 +32,12 @@ PAUSE = 0.5
 RESCUE_DELAY = 5.0
 """Seconds after winning a queue before any lease counts as run out: after an outage of Postgres the living renew
 theirs first."""
-REDIS_ERRORS: tuple[type[BaseException], ...] = (RedisError, OSError, *app.connection_for_write().connection_errors)
+_BY_INDEX = text(
+    "SELECT set_config('enable_' || plan, 'off', false)"
+    " FROM unnest(ARRAY['seqscan', 'bitmapscan', 'sort', 'hashjoin', 'mergejoin']) AS plan"
+)
+"""Each statement of a turn has its index. Statistics are always late for a queue, and with wrong ones the planner walks
+through history to stage nothing, or sorts all that is ready to take a page of it."""
 
 
 class Dispatcher:
@@ -40,37 +45,37 @@ class Dispatcher:
 
     def __init__(self, queues: Sequence[str]) -> None:
         self._queues = tuple(queues)
-        self._stop = Event()
+        self._stopping = False
 
     def stop(self) -> None:
-        """End after the current turn."""
-        self._stop.set()
+        """End after the current turn. Takes no lock: a signal may arrive while this very thread holds it."""
+        self._stopping = True
 
     def run(self) -> None:
         """Dispatch until stopped, whatever fails meanwhile."""
-        while not self._stop.is_set():
+        while not self._stopping:
             try:
                 self._serve()
             except DATABASE_AWAY as error:
                 log.warning("dispatcher_without_database", error=type(error).__name__)
                 dispose()
-                self._stop.wait(PAUSE)
+                time.sleep(PAUSE)
             except Exception:
                 log.exception("dispatcher_failed")
                 dispose()
-                self._stop.wait(PAUSE)
+                time.sleep(PAUSE)
 
     def _serve(self) -> None:
         """Serve on one connection for as long as it holds."""
         with engine().connect() as connection:
             connection.detach()
             service = _Service(connection, self._queues)
-            while not self._stop.is_set():
+            while not self._stopping:
                 seconds = service.look_after()
                 if service.held:
                     service.rung = doorbell.wait(service.held, seconds)
                 else:
-                    self._stop.wait(seconds)
+                    time.sleep(seconds)
 
 
 class _Service:
@@ -78,12 +83,15 @@ class _Service:
 
     def __init__(self, connection: Connection, queues: Sequence[str]) -> None:
         self.rung: str | None = None
-        """The queue whose doorbell rang; the others are looked at when nothing rings."""
+        """The queue whose doorbell rang; the others are looked at less often then."""
+        with connection.begin():
+            connection.execute(_BY_INDEX)
         self._publisher = Publisher(app, handlers())
         self._election = Election(connection, queues)
         self._turn = Turn(connection, get_settings(), handlers(), self._publisher.publish)
         self._pruner = Pruner(connection, get_settings())
         self._sweeper = Sweeper()
+        self._looked_at = 0.0
         self._upkeep_at = 0.0
         self._rescue_from = 0.0
 
@@ -94,7 +102,7 @@ class _Service:
 
     def look_after(self) -> float:
         """One turn. Returns how many seconds the next one can wait, unless a doorbell rings."""
-        busy = self._dispatch([self.rung] if self.rung else self.held)
+        busy = self._dispatch(self._worth_a_look())
         staged = self._turn.stage(self.held)
         if time.monotonic() - self._upkeep_at >= UPKEEP_INTERVAL:
             self._upkeep_at = time.monotonic()
@@ -102,6 +110,13 @@ class _Service:
         if busy is None:
             return PAUSE
         return BUSY_POLL if busy or staged else self._idle()
+
+    def _worth_a_look(self) -> Sequence[str]:
+        """The queue that rang, and now and then all: work that nobody rings for must not wait for a silence."""
+        if self.rung and time.monotonic() - self._looked_at < LOOK_INTERVAL:
+            return [self.rung]
+        self._looked_at = time.monotonic()
+        return self.held
 
     def _dispatch(self, queues: Sequence[str]) -> bool | None:
         """Returns whether there is more to dispatch; None when Redis is away."""
@@ -121,6 +136,7 @@ class _Service:
             self._rescue_from = time.monotonic() + RESCUE_DELAY
         if not self.held:
             return
+        self._turn.bury_workers()
         self._turn.expire(self.held)
         self._turn.recover(self.held)
         if time.monotonic() >= self._rescue_from:

@@ -7,10 +7,19 @@ from uuid import uuid4
 
 from celery import Celery
 from kombu import Connection, Producer
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from models.lifecycle import Hint
 from tasks import Handler
 from workers.connections import redis_client
+
+REDIS_ERRORS: tuple[type[Exception], ...] = (RedisError, KombuError, OSError)
+"""What `look` and `Publisher.publish` raise while Redis is away, frozen, full or starting."""
+
+QUICK = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
+"""A publish has to fail well before Postgres takes a silent dispatcher for frozen (`election.FROZEN`); the loop is its
+retry. With the options of the workers a frozen Redis would hold it for 15 seconds."""
 
 BACKSTOP = 5
 """Seconds by which Celery's own hard limit comes after the keeper's."""
@@ -27,7 +36,7 @@ class Waiting(NamedTuple):
 def look(queues: Sequence[str]) -> dict[str, Waiting]:
     """Ask Redis about each queue. A mark that is missing tells that Redis was wiped; it is set again.
 
-    Raises `RedisError`.
+    Raises one of `REDIS_ERRORS`.
     """
     pipe = redis_client().pipeline(transaction=False)
     for queue in queues:
@@ -58,7 +67,7 @@ class Publisher:
         message = self._app.amqp.as_task_v2(
             task_id, kind, arguments, {}, time_limit=self._hard_limit(kind), ignore_result=True
         )
-        self._app.amqp.send_task_message(self._open(), kind, message, queue=queue, declare=[])
+        self._app.amqp.send_task_message(self._open(), kind, message, queue=queue, declare=[], retry=False)
 
     def close(self) -> None:
         """Drop the connection; the next message opens another."""
@@ -68,7 +77,7 @@ class Publisher:
 
     def _open(self) -> Any:
         if self._producer is None:
-            self._connection = self._app.connection_for_write()
+            self._connection = self._app.connection_for_write(transport_options=QUICK)
             self._producer = Producer(self._connection.default_channel, auto_declare=False)
         return self._producer
 

@@ -10,18 +10,17 @@ from typing import TypeAlias
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, extract, func, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.orm import Session
 
-from models import Job, Kind, lifecycle
-from models.job import State
+from models import Kind, lifecycle
 from models.lifecycle import Hint
 from settings import Settings
 from tasks import Handler
 from workers.announce import announce
 from workers.dispatcher.chunks import Candidate, Load, divide, fitting
 from workers.dispatcher.messages import Waiting
-from workers.presence import Lane, lanes
+from workers.presence import Lane, bury, lanes
 
 log = structlog.get_logger()
 
@@ -91,17 +90,18 @@ class Turn:
         if room <= 0:
             return True
         marked = self._mark(queue, lane, room)
-        for load, hints in marked:
-            self._send(queue, load.kind, hints)
+        self._send(queue, marked)
         return len(marked) >= room
+
+    def bury_workers(self) -> None:
+        """Forget the workers that have long been gone without a word."""
+        with self._transaction() as session:
+            bury(session, self._settings.lease)
 
     def next_due(self, queues: Sequence[str]) -> float | None:
         """Seconds until the next scheduled job of `queues` is due; None when there is none."""
-        statement = select(extract("epoch", func.min(Job.run_at) - func.now())).where(
-            Job.queue.in_(queues), Job.state == State.SCHEDULED
-        )
         with self._transaction() as session:
-            seconds = session.scalar(statement)
+            seconds = session.scalar(_NEXT_DUE, {"queues": list(queues)})
         return None if seconds is None else max(0.0, float(seconds))
 
     def _mark(self, queue: str, lane: Lane, room: int) -> list[tuple[Load, list[Hint]]]:
@@ -119,13 +119,15 @@ class Turn:
         rows = session.execute(_READY, {"queue": queue, "kinds": known, "limit": limit})
         return [Candidate(row.id, row.kind, row.lost > 0 or not self._handlers[row.kind].chunk) for row in rows]
 
-    def _send(self, queue: str, kind: str, hints: Sequence[Hint]) -> None:
-        try:
-            self._publish(queue, kind, hints)
-        except Exception:
-            with self._transaction() as session:
-                lifecycle.withdraw(session, hints)
-            raise
+    def _send(self, queue: str, marked: Sequence[tuple[Load, list[Hint]]]) -> None:
+        for number, (load, hints) in enumerate(marked):
+            try:
+                self._publish(queue, load.kind, hints)
+            except Exception:
+                unsent = [hint for _, rest in marked[number:] for hint in rest]
+                with self._transaction() as session:
+                    lifecycle.withdraw(session, unsent)
+                raise
 
     def _learn(self) -> None:
         """Look up, once a second, who works and how long kinds take."""
@@ -159,5 +161,15 @@ _READY = text(
     SELECT id, kind, lost FROM jobs
     WHERE queue = :queue AND state = 'ready' AND kind = ANY(:kinds)
     ORDER BY priority DESC, run_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
+    """
+)
+
+# One look into the index for each queue; a minimum over several queues reads every job that waits for its time.
+_NEXT_DUE = text(
+    """
+    SELECT extract(epoch FROM min(first.run_at) - now())
+    FROM unnest(CAST(:queues AS text[])) AS queue,
+         LATERAL (SELECT run_at FROM jobs WHERE jobs.queue = queue.queue AND state = 'scheduled'
+                  ORDER BY run_at LIMIT 1) AS first
     """
 )

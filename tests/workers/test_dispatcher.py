@@ -1,0 +1,132 @@
+"""The dispatcher's loop around its turns: which queues it looks at, and what it does without Redis."""
+
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from kombu.exceptions import OperationalError
+from sqlalchemy import text
+
+from embedded.valkey import Valkey
+from models import lifecycle
+from models.lifecycle import Hint
+from models.session import engine as database_engine
+from models.session import transaction
+from tasks.discovery import handlers
+from tests.support.engine import QUEUES, enqueue, job_row
+from tests.support.processes import workers
+from workers import connections
+from workers.app import app
+from workers.dispatcher.election import FROZEN
+from workers.dispatcher.loop import _Service
+from workers.dispatcher.messages import REDIS_ERRORS, Publisher, Waiting
+from workers.dispatcher.turn import _NEXT_DUE, _READY
+from workers.presence import Presence
+
+
+@pytest.fixture
+def service(database):
+    """A dispatcher's service that holds all queues and collects its messages in `sent`."""
+    connections._clients.clear()
+    connections.redis_client().flushall()
+    with transaction() as session:
+        Presence("tests@here:1", QUEUES, 1, tuple(handlers())).refresh(session)
+    with database_engine().connect() as connection:
+        connection.detach()
+        service = _Service(connection, QUEUES)
+        service.sent = []
+        service._turn._publish = lambda queue, kind, hints: service.sent.append(queue)
+        service.look_after()
+        assert set(service.held) == set(QUEUES)
+        yield service
+
+
+def test_a_bell_that_never_stops_does_not_starve_the_other_queues(service, app_id):
+    enqueue(app_id, "text.count", {"text": "a"}, queue="data")
+    service._looked_at = time.monotonic()
+    deadline = time.monotonic() + 5
+    while not service.sent and time.monotonic() < deadline:
+        service.rung = "payments"
+        service.look_after()
+    assert service.sent == ["data"]
+
+
+def test_between_two_looks_at_all_only_the_queue_that_rang_is_looked_at(service):
+    service.rung = "payments"
+    service._looked_at = time.monotonic()
+    assert service._worth_a_look() == ["payments"]
+
+
+def test_a_publisher_without_redis_does_not_end_the_service(service, app_id):
+    def publish(queue, kind, hints):
+        raise OperationalError("gone")
+
+    job = enqueue(app_id, "text.count", {"text": "a"})
+    service._turn._publish = publish
+    service.look_after()
+    assert job_row(job).state == "ready"
+
+
+def test_after_a_failed_publish_no_job_waits_for_a_message_that_was_never_sent(app_id, engine):
+    def publish(queue, kind, hints):
+        raise OperationalError("gone")
+
+    jobs = [enqueue(app_id, "text.count", {"text": "a"}) for _ in range(2)]
+    with engine.turn() as turn:
+        turn._publish = publish
+        with pytest.raises(OperationalError):
+            turn.dispatch("default", Waiting(0, wiped=False))
+    assert [(job_row(job).state, job_row(job).epoch) for job in jobs] == [("ready", 1), ("ready", 1)]
+
+
+def test_workers_that_are_long_gone_are_forgotten(service, engine):
+    engine.pass_time(timedelta(hours=1))
+    service._upkeep_at = 0
+    service.look_after()
+    assert workers() == []
+
+
+def test_the_next_due_job_of_any_queue_ends_the_wait(service, app_id):
+    soon = datetime.now(UTC) + timedelta(seconds=60)
+    enqueue(app_id, "text.count", {"text": "a"}, queue="data", run_at=soon)
+    enqueue(app_id, "text.count", {"text": "a"}, queue="default", run_at=soon + timedelta(days=1))
+    assert 50 < service._turn.next_due(QUEUES) <= 60
+    assert service._turn.next_due(["payments"]) is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "index"),
+    [
+        (lifecycle._STAGE, {"queues": list(QUEUES), "limit": 1000}, "ix_jobs_scheduled"),
+        (_NEXT_DUE, {"queues": list(QUEUES)}, "ix_jobs_scheduled"),
+        (_READY, {"queue": "default", "kinds": ["text.count"], "limit": 1000}, "ix_jobs_ready"),
+    ],
+    ids=["stage", "next_due", "ready"],
+)
+def test_a_turn_walks_through_no_history_whatever_statistics_say(service, statement, values, index):
+    with service._turn._transaction() as session:
+        plan = "\n".join(session.scalars(text(f"EXPLAIN {statement.text}"), values))
+    assert index in plan
+    assert "Seq Scan" not in plan
+    assert "Sort" not in plan
+
+
+def test_a_frozen_redis_holds_a_publish_for_less_time_than_postgres_gives_the_dispatcher(
+    services, tmp_path, monkeypatch
+):
+    with Valkey(tmp_path) as valkey:
+        monkeypatch.setenv("CELERY_BROKER_URL", valkey.url)
+        publisher = Publisher(app, handlers())
+        publisher.publish("default", "text.count", [Hint(uuid4(), 1)])
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(REDIS_ERRORS):
+                publisher.publish("default", "text.count", [Hint(uuid4(), 1)])
+            assert time.monotonic() - started < float(FROZEN.removesuffix("s"))
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+            publisher.close()
