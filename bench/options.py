@@ -12,7 +12,7 @@ class Options:
     """No-op jobs per round of ours."""
     plain_jobs: int = 3_000
     """Tasks per round of the peer's, and jobs per round of ours at one per message."""
-    seconds: float = 5.0
+    seconds: float = 4.0
     """How long each server is loaded per round."""
     waits: int = 150
     """Submits per round whose results are awaited one after the other."""

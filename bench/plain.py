@@ -11,13 +11,13 @@ app = Celery("plain", broker=os.environ[PLAIN_BROKER], backend=f"db+{os.environ[
 app.conf.update(broker_connection_retry_on_startup=True)
 
 
-@app.task(name="plain.noop")  # type: ignore[untyped-decorator]  # Celery's decorators are untyped here
+@app.task(name="plain.noop")
 def noop() -> dict[str, Any]:
     """Do nothing; the result is a row."""
     return {}
 
 
-@app.task(name="plain.count")  # type: ignore[untyped-decorator]  # see above
+@app.task(name="plain.count")
 def count(text: str) -> dict[str, Any]:
     """What text.count does."""
     return {"lines": len(text.splitlines()), "words": len(text.split()), "characters": len(text)}

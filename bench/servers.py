@@ -6,6 +6,7 @@ The data lie beside the product's own, not in /tmp, which can be memory: a commi
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from signal import SIGTERM
 import psycopg
 from alembic import command
 from alembic.config import Config
+from redis import Redis
 from sqlalchemy import make_url
 
 from bench import PLAIN_BROKER, PLAIN_RESULTS
@@ -52,6 +54,17 @@ class Servers:
         """A connection of its own, for watching from outside; every statement commits."""
         return psycopg.connect(self.url(database).replace("+psycopg", ""), autocommit=True)
 
+    def empty(self) -> None:
+        """Begin a round: no job, no message left of the one before, and nothing for Postgres to write meanwhile."""
+        self.execute("TRUNCATE jobs, attempts, events", "mainstay")
+        with self.connect("plain") as connection:
+            # The peer makes its table at its first result.
+            if connection.execute("SELECT to_regclass('celery_taskmeta') IS NOT NULL").fetchone() == (True,):
+                connection.execute("TRUNCATE celery_taskmeta")
+        with Redis.from_url(os.environ[PLAIN_BROKER]) as redis:
+            redis.delete("celery")
+        self.execute("CHECKPOINT")
+
     @contextmanager
     def running(
         self, name: str, program: Sequence[str], ready: Callable[[], bool], variables: Mapping[str, str] | None = None
@@ -64,6 +77,19 @@ class Servers:
             yield
         finally:
             end(process, SIGTERM, STOP_DEADLINE)
+
+
+class OutOfTime(Exception):
+    """What had to happen has not happened: there is nothing to measure."""
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 300.0, look_every: float = 0.02) -> None:
+    """Return once it is done. Raises `OutOfTime`."""
+    last = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > last:
+            raise OutOfTime(f"not done within {seconds:.0f} s")
+        time.sleep(look_every)
 
 
 @contextmanager

@@ -51,5 +51,7 @@ def plain_worker(servers: Servers) -> Iterator[None]:
     from bench.plain import app  # noqa: PLC0415  # it reads the environment that the servers have just set
 
     program = python("celery", "-A", "bench.plain", "worker", *WORKER, "-n", "plain@%h")
-    with servers.running("plain-worker", program, lambda: bool(app.control.broadcast("ping", reply=True, timeout=5, limit=1))):
+    with servers.running(
+        "plain-worker", program, lambda: bool(app.control.broadcast("ping", reply=True, timeout=5, limit=1))
+    ):
         yield

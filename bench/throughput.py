@@ -8,14 +8,13 @@ synchronous_commit are on.
 """
 
 import time
-from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
 
 from bench.measure import Comparison, Series, interleave
 from bench.options import Options
-from bench.servers import Servers
+from bench.servers import Servers, wait_for
 from bench.sides import our_dispatcher, our_worker, plain_worker
 from models.session import transaction
 from workers import doorbell
@@ -26,8 +25,6 @@ LIVE = """
     SELECT EXISTS (SELECT FROM jobs WHERE queue = 'default' AND state = 'ready')
         OR EXISTS (SELECT FROM jobs WHERE queue = 'default' AND state IN ('dispatched', 'running'))
 """
-LOOK_EVERY = 0.02
-DEADLINE = 300.0
 PAGE = 5_000
 SINGLE = {"MAINSTAY_MAX_CHUNK": "1"}
 
@@ -62,12 +59,11 @@ def _app() -> UUID:
 
 
 def _ours(servers: Servers, app_id: UUID, jobs: int, variables: dict[str, str]) -> float:
-    servers.execute("TRUNCATE jobs, attempts, events", "mainstay")
-    servers.execute("CHECKPOINT")
+    servers.empty()
     with servers.connect("mainstay") as connection, our_dispatcher(servers, variables):
         connection.execute("SET enable_seqscan = off")
         started = _write(app_id, jobs)
-        _wait(lambda: connection.execute(LIVE.encode()).fetchone() == (False,))
+        wait_for(lambda: connection.execute(LIVE.encode()).fetchone() == (False,))
         seconds = time.perf_counter() - started
         _require(connection, "SELECT count(*) FROM jobs JOIN attempts ON job_id = jobs.id WHERE state = outcome", jobs)
     return jobs / seconds
@@ -87,25 +83,15 @@ def _write(app_id: UUID, jobs: int) -> float:
 def _plain(servers: Servers, jobs: int) -> float:
     from bench.plain import noop  # noqa: PLC0415  # it reads the environment that the servers have just set
 
+    servers.empty()
     with servers.connect("plain") as connection:
-        connection.execute("DELETE FROM celery_taskmeta")
-        connection.execute("VACUUM celery_taskmeta")
-        connection.execute("CHECKPOINT")
         started = time.perf_counter()
         for _ in range(jobs):
             noop.delay()
-        _wait(lambda: connection.execute("SELECT count(*) FROM celery_taskmeta").fetchone() == (jobs,))
+        wait_for(lambda: connection.execute("SELECT count(*) FROM celery_taskmeta").fetchone() == (jobs,))
         seconds = time.perf_counter() - started
         _require(connection, "SELECT count(*) FROM celery_taskmeta WHERE status = 'SUCCESS'", jobs)
     return jobs / seconds
-
-
-def _wait(done: Callable[[], bool]) -> None:
-    last = time.monotonic() + DEADLINE
-    while not done():
-        if time.monotonic() > last:
-            raise LostJobs(f"not everything has ended within {DEADLINE:.0f} s")
-        time.sleep(LOOK_EVERY)
 
 
 def _require(connection: psycopg.Connection[tuple[int]], query: str, jobs: int) -> None:
