@@ -11,7 +11,7 @@ from models import lifecycle
 from models.lifecycle import Claim, Ending, Hint
 from models.session import transaction
 from settings import get_settings
-from tasks import Fail, Handler, Interrupted, LeaseLost
+from tasks import Fail, Handler, LeaseLost
 from tasks.discovery import handler_of
 from workers import observe
 from workers.chunk import Chunk, Done
@@ -87,10 +87,16 @@ def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending | No
     except LeaseLost:
         context.log.warning("lease_lost")
         return None
-    except Interrupted as interruption:
-        return raised(context.attempted(), interruption)
     except BaseException as exception:  # noqa: BLE001  # whatever a handler raises ends its attempt, not the worker
+        return _raised(context, exception)
+
+
+def _raised(context: JobContext, exception: BaseException) -> Ending:
+    """An ending that makes no sense, such as a snooze until a moment without a zone, is an error like any other."""
+    try:
         return raised(context.attempted(), exception)
+    except Exception as fault:  # noqa: BLE001  # still the handler's; its neighbours' endings are in our hands
+        return raised(context.attempted(), fault)
 
 
 def _params(handler: Handler, claim: Claim) -> object:

@@ -92,6 +92,20 @@ def test_neighbours_in_a_chunk_end_each_in_its_own_way(app_id, engine, declare):
     assert [job_row(job).state for job in jobs] == ["succeeded", "succeeded", "failed", "succeeded", "succeeded"]
 
 
+@pytest.mark.parametrize("ending", [Snooze(datetime(2030, 1, 1)), Fail("x", 7), Snooze(timedelta.max)])  # noqa: DTZ001
+def test_an_ending_that_makes_no_sense_fails_its_attempt_and_spares_its_neighbours(app_id, engine, declare, ending):
+    def perform(params, context):
+        if params.n == 1:
+            raise ending
+
+    declare("test.nonsense", perform, max_attempts=1)
+    with transaction() as session:
+        session.add(Kind(kind="test.nonsense", seconds=0.0001))
+    jobs = [enqueue(app_id, "test.nonsense", {"n": n}) for n in range(3)]
+    engine.perform(engine.dispatch())
+    assert [job_row(job).state for job in jobs] == ["succeeded", "failed", "succeeded"]
+
+
 def test_params_that_no_longer_validate_fail_the_job(app_id, drain):
     job = enqueue(app_id, "text.count", {"text": 7})
     drain()
