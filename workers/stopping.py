@@ -14,12 +14,22 @@ _shared = mmap.mmap(-1, 8)
 
 
 def begin() -> None:
-    """Say that the worker is stopping: what still runs after the stop grace is handed back."""
+    """Say that the worker is stopping: what still runs after the stop grace is handed back.
+
+    Told again it changes nothing: an impatient second SIGTERM must not give handlers more time.
+    """
+    if _deadline():
+        return
     deadline = time.monotonic() + get_settings().stop_grace_seconds
     _shared[:8] = struct.pack("d", deadline)
 
 
 def overdue() -> bool:
     """Whether the worker is stopping and the grace for running handlers is over."""
-    (deadline,) = struct.unpack("d", _shared[:8])
+    deadline = _deadline()
     return bool(deadline) and time.monotonic() > deadline
+
+
+def _deadline() -> float:
+    (deadline,) = struct.unpack("d", _shared[:8])
+    return float(deadline)

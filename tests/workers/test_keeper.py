@@ -349,3 +349,11 @@ def test_stopping_is_seen_across_a_fork(monkeypatch):
         os.waitpid(child, 0)
         stopping._shared[:8] = bytes(8)
         get_settings.cache_clear()
+
+
+def test_a_second_wish_to_stop_does_not_prolong_the_first(monkeypatch):
+    monkeypatch.setattr(stopping, "_shared", bytearray(8))
+    stopping.begin()
+    first = bytes(stopping._shared)
+    stopping.begin()
+    assert bytes(stopping._shared) == first
