@@ -52,6 +52,7 @@ task_acks_on_failure = True
 task_acks_on_timeout = True
 task_reject_on_worker_lost = False
 task_retry_on_worker_lost = False
+# The keeper interrupts handlers; Celery's soft limit would raise inside the engine as well, between two jobs.
 task_soft_time_limit = None
 task_time_limit = 900
 task_default_queue = "default"
@@ -66,6 +67,8 @@ worker_deduplicate_successful_tasks = False
 worker_disable_rate_limits = True
 worker_eta_task_limit = 100
 worker_pool_start_method = "fork"
+# A message may carry 500 jobs, so this is hours of work. Memory, in KiB, is looked at after each message: well above
+# what a fresh child with the data kinds' libraries needs, or it would be replaced after every one.
 worker_max_tasks_per_child = 10_000
 worker_max_memory_per_child = 600_000
 worker_proc_alive_timeout = 30
