@@ -5,6 +5,8 @@ Parked jobs stay until someone has decided about them.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 from uuid import UUID
 
@@ -50,7 +52,8 @@ _PRUNE_KEYS = text(
     """
 )
 
-_SHORTLY = text("SELECT set_config('statement_timeout', :patience, true)")
+_PATIENCE = text("SELECT set_config('statement_timeout', :patience, false)")
+_USUAL = text("RESET statement_timeout")
 
 _FIRST = UUID(int=0)
 
@@ -114,12 +117,24 @@ class Pruner:
         return gone
 
     def _prune(self) -> tuple[int, str | None, bool | None]:
-        with self._connection.begin():
-            self._connection.execute(_SHORTLY, {"patience": PATIENCE})
-            values = {"after": self._after, "batch": self._batch, "days": self._days}
+        values = {"after": self._after, "batch": self._batch, "days": self._days}
+        with self._impatient():
             gone, last, old = self._connection.execute(_PRUNE, values).one()
             self._connection.execute(_PRUNE_KEYS, {"batch": self._batch})
         return int(gone), last, old
+
+    @contextmanager
+    def _impatient(self) -> Iterator[None]:
+        """The setting is the session's, because the dispatcher's statements commit one by one."""
+        with self._connection.begin():
+            self._connection.execute(_PATIENCE, {"patience": PATIENCE})
+        try:
+            with self._connection.begin():
+                yield
+        finally:
+            if not self._connection.invalidated:
+                with self._connection.begin():
+                    self._connection.execute(_USUAL)
 
     def _advance(self, last: UUID | None) -> None:
         """Go on behind `last`, or begin another pass later when the page reached jobs that are too young."""

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, select, text
 
 from models import Attempt, Event, IdempotencyKey, Job
@@ -103,7 +104,8 @@ def test_it_waits_between_passes(database):
         assert pruner._next == due
 
 
-def test_a_batch_that_takes_too_long_is_tried_again_at_half_the_size(app_id, drain, monkeypatch):
+@pytest.mark.parametrize("isolation", ["AUTOCOMMIT", "READ COMMITTED"])
+def test_a_batch_that_takes_too_long_is_tried_again_at_half_the_size(app_id, drain, monkeypatch, isolation):
     monkeypatch.setattr(prune, "PATIENCE", "50ms")
     with transaction() as session:
         session.execute(text(HEX + AGED))
@@ -112,8 +114,9 @@ def test_a_batch_that_takes_too_long_is_tried_again_at_half_the_size(app_id, dra
     make_old(40)
     with transaction() as session:
         session.execute(text("SELECT FROM jobs FOR UPDATE"))
-        with engine().connect() as connection:
+        with engine().connect().execution_options(isolation_level=isolation) as connection:
             pruner = Pruner(connection, get_settings())
             assert pruner.turn() == 0
             assert pruner._batch == prune.BATCH // 2
+            assert connection.scalar(text("SHOW statement_timeout")) == "30s"
     assert prune_all() == 1
