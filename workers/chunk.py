@@ -93,12 +93,11 @@ class Chunk:
             self._forget_recording(done)
 
     def release(self) -> None:
-        """Nothing else is begun: what waits has ended as handed back, and is recorded like any other ending."""
+        """Nothing else is begun: what waits has ended as handed back, and all that has ended is due to be recorded."""
         with self._lock:
-            if self._waiting:
-                self._done.extend(Done(released(claim.id, claim.token), claim.app_id, ()) for claim in self._waiting)
-                self._done_since = 0.0
-                self._waiting.clear()
+            self._done.extend(Done(released(claim.id, claim.token), claim.app_id, ()) for claim in self._waiting)
+            self._done_since = 0.0
+            self._waiting.clear()
 
     def forget(self, tokens: Collection[UUID]) -> None:
         """These attempts lost their jobs: those that wait are not begun any more."""

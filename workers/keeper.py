@@ -1,14 +1,15 @@
-"""The keeper: one thread per worker process that keeps what the process holds, and lets go of it in time.
+"""The keeper: two threads per worker process that keep what the process holds, and let go of it in time.
 
-It renews leases, hears that a job shall be cancelled, enforces time limits, hands back what a slow job would hold up,
-records what has ended while something long runs, and keeps the worker's own row fresh. When it cannot renew for most of
-a lease it stops the handlers itself, by its own monotonic clock, before anyone else may take the jobs.
+One talks to Postgres: it renews leases, hears that a job shall be cancelled, hands back what a slow job would hold up,
+records what has ended while something long runs, and keeps the worker's own row fresh. The other never does, so that
+no frozen server, lock or silent network delays it: it enforces time limits, and when nothing could be renewed for most
+of a lease it stops the handlers, by the process's own monotonic clock, before anyone else may take the jobs.
 """
 
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from uuid import UUID
@@ -38,6 +39,8 @@ RETRY_PAUSE = 1.0
 """Seconds after which a renewal that failed is tried again: well before dispatchers that are back begin to rescue."""
 SELF_STOP = 0.8
 """The share of a lease after which a holder that could not renew stops by itself."""
+LAST_WORDS = 2.0
+"""Seconds in which a process that is to be killed may still record what it knows."""
 
 
 class Keeper:
@@ -52,16 +55,23 @@ class Keeper:
         self._lease = get_settings().lease
         self._renewed_at = time.monotonic()
         self._tried_at = 0.0
-        self._thread = Thread(target=self._run, name="keeper", daemon=True)
+        self._doomed: tuple[Chunk, JobContext, float] | None = None
+        """What the process is to be killed for, and when at the latest."""
+        self._threads = (
+            Thread(target=self._run, args=(self.judge,), name="judge", daemon=True),
+            Thread(target=self._run, args=(self.write,), name="keeper", daemon=True),
+        )
 
     def start(self) -> None:
         """Begin to keep watch."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End the watch and take the worker's row away."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        for thread in self._threads:
+            thread.join(timeout=5)
         with suppress(SQLAlchemyError), transaction() as session:
             self.presence.leave(session)
 
@@ -78,24 +88,32 @@ class Keeper:
             with self._lock:
                 self._chunks.discard(chunk)
 
-    def _run(self) -> None:
+    def _run(self, turn: Callable[[], None]) -> None:
         while not self._stop.wait(TICK):
             try:
-                self.turn()
+                turn()
             except SQLAlchemyError as error:
                 log.warning("keeper_without_database", error=type(error).__name__)
             except Exception:
                 log.exception("keeper_turn_failed")
 
-    def turn(self) -> None:
-        """One look at everything: limits first, because they need no database."""
-        with self._lock:
-            chunks = list(self._chunks)
-        for chunk in chunks:
+    def judge(self) -> None:
+        """See that nothing runs longer than it may. Waits for nobody."""
+        for chunk in self._watched():
             self._judge(chunk)
+        if self._doomed is not None:
+            self._execute(*self._doomed)
+
+    def write(self) -> None:
+        """Renew, hand back and record what is due."""
+        chunks = self._watched()
         self._renew_if_due(chunks)
         for chunk in chunks:
             self._relieve(chunk)
+
+    def _watched(self) -> list[Chunk]:
+        with self._lock:
+            return list(self._chunks)
 
     def _judge(self, chunk: Chunk) -> None:
         context = chunk.current
@@ -119,10 +137,14 @@ class Keeper:
         else:
             chunk.end(Done(raised(context.attempted(), reason()), context.app_id, ()))
         chunk.release()
-        with suppress(SQLAlchemyError):
-            flush(chunk)
-        # A handler that came back while this was written down is followed by a job that nobody must kill.
-        if self._killable and not context.over:
+        if self._killable:
+            self._doomed = (chunk, context, time.monotonic() + LAST_WORDS)
+
+    def _execute(self, chunk: Chunk, context: JobContext, until: float) -> None:
+        """Kill this process once all is written down, unless the handler came back: then it is at another job."""
+        if context.over:
+            self._doomed = None
+        elif chunk.settled or time.monotonic() > until:
             os.kill(os.getpid(), signal.SIGKILL)
 
     @property

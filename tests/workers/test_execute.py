@@ -248,7 +248,7 @@ def test_cancelling_a_running_job_cancels_it_at_its_next_check(app_id, engine, d
         with transaction() as session:
             cancel(session, app_id, context.job_id)
         engine.keeper._tried_at = 0
-        engine.keeper.turn()
+        engine.keeper.write()
         context.check_cancelled()
 
     declare("test.cancel", perform)

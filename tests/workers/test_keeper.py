@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, current_thread
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from models import Attempt, Kind, Worker
 from models.session import transaction
 from settings import get_settings
-from tasks import LeaseLost
+from tasks import LeaseLost, TimedOut
 from tests.support.engine import enqueue, job_row
 from tests.support.processes import eventually
 from workers import keeper as keeper_module
@@ -21,6 +21,13 @@ from workers import record as record_module
 from workers import stopping
 
 MINUTE = timedelta(minutes=1)
+
+
+def keep(engine):
+    """What both threads of the keeper do in a quarter of a second."""
+    engine.keeper.judge()
+    engine.keeper.write()
+    engine.keeper.judge()
 
 
 def attempts(job_id):
@@ -47,7 +54,7 @@ def test_a_lease_is_renewed_while_the_handler_runs(engine, in_handler):
     def act(context):
         leases.append(job_row(context.job_id).lease_expires_at)
         engine.keeper._tried_at = 0
-        engine.keeper.turn()
+        keep(engine)
         leases.append(job_row(context.job_id).lease_expires_at)
 
     in_handler(act)
@@ -60,7 +67,7 @@ def test_nothing_is_written_between_renewals(engine, in_handler):
     def act(context):
         engine.keeper._tried_at = time.monotonic()
         leases.append(job_row(context.job_id).lease_expires_at)
-        engine.keeper.turn()
+        keep(engine)
         leases.append(job_row(context.job_id).lease_expires_at)
 
     in_handler(act)
@@ -70,7 +77,7 @@ def test_nothing_is_written_between_renewals(engine, in_handler):
 def test_a_handler_past_its_timeout_is_told_at_its_next_check(engine, in_handler):
     def act(context):
         context.started -= 61
-        engine.keeper.turn()
+        keep(engine)
         context.check_cancelled()
 
     job = in_handler(act, timeout=MINUTE)
@@ -81,9 +88,9 @@ def test_a_handler_past_its_timeout_is_told_at_its_next_check(engine, in_handler
 def test_a_handler_that_ignores_its_timeout_is_ended_in_its_place(engine, in_handler):
     def act(context):
         context.started -= 61
-        engine.keeper.turn()
+        keep(engine)
         context.interrupted_at -= 11
-        engine.keeper.turn()
+        keep(engine)
         assert job_row(context.job_id).state == "scheduled"
         return {"too": "late"}
 
@@ -99,9 +106,9 @@ def test_a_pool_child_whose_handler_will_not_stop_is_killed(engine, in_handler, 
 
     def act(context):
         context.started -= 61
-        engine.keeper.turn()
+        keep(engine)
         context.interrupted_at -= 11
-        engine.keeper.turn()
+        keep(engine)
 
     in_handler(act, timeout=MINUTE, grace=timedelta(seconds=10))
     assert killed == [(os.getpid(), signal.SIGKILL)]
@@ -110,7 +117,7 @@ def test_a_pool_child_whose_handler_will_not_stop_is_killed(engine, in_handler, 
 def test_the_deadline_of_a_job_ends_its_attempt(app_id, engine, declare):
     def perform(params, context):
         context.started -= 61
-        engine.keeper.turn()
+        keep(engine)
         context.check_cancelled()
 
     declare("test.deadline", perform)
@@ -135,7 +142,7 @@ def test_a_stopping_worker_hands_back_what_does_not_end_in_time(engine, in_handl
     monkeypatch.setattr(stopping, "overdue", lambda: True)
 
     def act(context):
-        engine.keeper.turn()
+        keep(engine)
         context.check_cancelled()
 
     job = in_handler(act)
@@ -150,7 +157,7 @@ def test_a_slow_job_does_not_make_the_rest_of_its_chunk_wait(app_id, engine, dec
             return
         assert params.n == 1, "the others were handed back"
         next(iter(engine.keeper._chunks)).since -= 2
-        engine.keeper.turn()
+        keep(engine)
         seen.update({job: job_row(job).state for job in jobs})
 
     seen = {}
@@ -190,7 +197,7 @@ def test_what_waits_in_a_chunk_is_not_begun_once_others_took_it(engine, in_chunk
         engine.pass_time(MINUTE)
         engine.upkeep()
         engine.keeper._tried_at = 0
-        engine.keeper.turn()
+        keep(engine)
 
     jobs, performed = in_chunk(act)
     assert performed == jobs[:1]
@@ -218,7 +225,7 @@ def test_what_could_not_be_handed_back_is_still_ours(engine, in_chunk, monkeypat
             away.setattr(record_module, "_write", refuse)
             chunk.since -= 2
             with pytest.raises(OperationalError):
-                engine.keeper.turn()
+                keep(engine)
         assert len(chunk.held()) == 3
 
     jobs, performed = in_chunk(act)
@@ -258,7 +265,7 @@ def test_a_handler_that_ignores_the_loss_of_its_lease_does_not_keep_the_job(engi
         (chunk,) = engine.keeper._chunks
         context.interrupt(LeaseLost)
         context.interrupted_at -= 11
-        engine.keeper.turn()
+        keep(engine)
         assert chunk.held() == {}
 
     job = in_handler(act, grace=timedelta(seconds=10))
@@ -275,13 +282,48 @@ def test_a_pool_child_whose_handler_stopped_at_the_last_moment_lives(engine, in_
         nonlocal last
         last = context
         context.started -= 61
-        engine.keeper.turn()
+        keep(engine)
         context.interrupted_at -= 11
-        engine.keeper.turn()
+        keep(engine)
 
     last = None
     in_handler(act, timeout=MINUTE, grace=timedelta(seconds=10))
     assert killed == []
+
+
+def test_limits_hold_while_postgres_lets_the_keeper_wait(engine, in_handler):
+    def act(context):
+        with transaction() as session:
+            session.execute(select(Worker).with_for_update())
+            engine.keeper.start()
+            eventually(someone_waits_for_a_lock)
+            context.started -= 61
+            eventually(lambda: context.interruption is TimedOut, 3)
+            assert someone_waits_for_a_lock()
+
+    in_handler(act, timeout=MINUTE)
+    engine.keeper.stop()
+
+
+def someone_waits_for_a_lock():
+    with transaction() as session:
+        return session.scalar(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+
+def test_a_child_that_will_not_stop_is_killed_although_postgres_does_not_answer(engine, in_handler, monkeypatch):
+    killed = []
+    monkeypatch.setattr(keeper_module.os, "kill", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr(keeper_module, "LAST_WORDS", -1)
+    engine.keeper._killable = True
+
+    def act(context):
+        context.started -= 61
+        engine.keeper.judge()
+        context.interrupted_at -= 11
+        engine.keeper.judge()
+
+    in_handler(act, timeout=MINUTE, grace=timedelta(seconds=10))
+    assert killed == [(os.getpid(), signal.SIGKILL)]
 
 
 def test_a_renewal_that_failed_is_tried_again_soon(engine, in_handler, monkeypatch):
@@ -290,10 +332,10 @@ def test_a_renewal_that_failed_is_tried_again_soon(engine, in_handler, monkeypat
         with monkeypatch.context() as away:
             away.setattr(keeper_module.lease, "renew", lambda *_: refuse(()))
             with pytest.raises(OperationalError):
-                engine.keeper.turn()
+                keep(engine)
         before = job_row(context.job_id).lease_expires_at
         engine.keeper._tried_at -= 1.1
-        engine.keeper.turn()
+        keep(engine)
         assert job_row(context.job_id).lease_expires_at > before
 
     job = in_handler(act)
@@ -305,7 +347,7 @@ def test_what_ended_is_recorded_while_the_next_job_still_runs(app_id, engine, de
         if params.n == 1:
             chunk = next(iter(engine.keeper._chunks))
             chunk._done_since -= 1
-            engine.keeper.turn()
+            keep(engine)
             seen.append(job_row(jobs[0]).state)
 
     seen = []
@@ -320,7 +362,7 @@ def test_what_ended_is_recorded_while_the_next_job_still_runs(app_id, engine, de
 def test_the_workers_row_tells_what_it_can_do_and_goes_with_it(database, engine):
     engine.keeper.start()
     engine.keeper._tried_at = 0
-    engine.keeper.turn()
+    keep(engine)
     with transaction() as session:
         row = session.scalars(select(Worker)).one()
     assert (row.name, row.slots) == ("tests@here:1", 1)
