@@ -17,7 +17,7 @@ from workers import observe
 from workers.chunk import Chunk, Done
 from workers.context import JobContext
 from workers.keeper import Keeper
-from workers.outcome import raised, returned
+from workers.outcome import raised, released, returned
 from workers.record import flush, flush_all
 
 log = structlog.get_logger()
@@ -71,22 +71,23 @@ def _perform(chunk: Chunk, claim: Claim, handler: Handler) -> list[Ending]:
     chunk.perform(context)
     ending = _attempt(context, claim, handler)
     context.over = True
-    if ending is None:
-        chunk.drop(context)
-        return []
     chunk.end(Done(ending, claim.app_id, tuple(context.children)))
     return [ending]
 
 
-def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending | None:
-    """How the attempt ended; None when it lost its job, because then nothing it says counts."""
+def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending:
+    """How the attempt ended.
+
+    One that stopped because it lost its job hands it back, should it still be ours: after an outage of Postgres nobody
+    may have taken it, and then its worker is not to be counted as lost.
+    """
     try:
         params = _params(handler, claim)
         context.check_cancelled()
         return returned(context.attempted(), handler.perform(params, context))
     except LeaseLost:
         context.log.warning("lease_lost")
-        return None
+        return released(claim.id, claim.token)
     except BaseException as exception:  # noqa: BLE001  # whatever a handler raises ends its attempt, not the worker
         return _raised(context, exception)
 
