@@ -54,6 +54,18 @@ def transaction() -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def statement() -> Iterator[Session]:
+    """For exactly one statement, which commits by itself: one round trip instead of three."""
+    with Session(autocommit(), expire_on_commit=False) as session:
+        yield session
+
+
+def autocommit() -> Engine:
+    """This process's engine, for connections on which every statement commits by itself."""
+    return engine().execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _create() -> Engine:
     return create_engine(
         get_settings().database_url.get_secret_value(),

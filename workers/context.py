@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from models import lease
 from models.base import new_id
 from models.lifecycle import Claim, NewJob
-from models.session import transaction
+from models.session import statement
 from tasks import Handler, Interrupted, LeaseLost
 from tasks.discovery import handler_of
 from workers.announce import announce
@@ -109,7 +109,7 @@ class JobContext:
             self._progress_at = time.monotonic()
         progress = {"fraction": fraction, "note": note}
         storable(progress)
-        with transaction() as session:
+        with statement() as session:
             ours = lease.save_progress(session, self.job_id, self.token, progress)
         self._require(ours)
         announce([self.job_id])
@@ -117,7 +117,7 @@ class JobContext:
     def save_checkpoint(self, state: Mapping[str, Any], *, unsettled: bool = False) -> None:
         """See `tasks.Context.save_checkpoint`."""
         storable(dict(state))
-        with transaction() as session:
+        with statement() as session:
             ours = lease.save_checkpoint(session, self.job_id, self.token, state, unsettled=unsettled)
         self._require(ours)
         self.checkpoint = dict(state)

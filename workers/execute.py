@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import lifecycle
 from models.lifecycle import Claim, Ending, Hint
-from models.session import transaction
+from models.session import statement
 from settings import get_settings
 from tasks import Fail, Handler, LeaseLost
 from tasks.discovery import handler_of
@@ -52,7 +52,7 @@ def execute(keeper: Keeper, hints: Sequence[Hint]) -> list[Ending]:
 def _claim(keeper: Keeper, hints: Sequence[Hint]) -> list[Claim]:
     """Without Postgres the message is dropped: its jobs stay dispatched until their lease runs out."""
     try:
-        with transaction() as session:
+        with statement() as session:
             return lifecycle.claim(session, hints, keeper.presence.name, get_settings().lease)
     except SQLAlchemyError as error:
         log.warning("claim_failed", jobs=len(hints), error=type(error).__name__)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import lifecycle
 from models.job import State
-from models.session import DATABASE_AWAY, transaction
+from models.session import DATABASE_AWAY, statement, transaction
 from workers import doorbell
 from workers.announce import announce
 from workers.chunk import Chunk, Done
@@ -71,7 +71,7 @@ def _write_each_if_need_be(done: Sequence[Done]) -> tuple[set[UUID], set[str]]:
 
 
 def _write(done: Sequence[Done]) -> tuple[set[UUID], set[str]]:
-    with transaction() as session:
+    with transaction() if any(item.children for item in done) else statement() as session:
         recorded = lifecycle.record(session, [item.ending for item in done])
         rung = _enqueue_children(session, [item for item in done if item.ending.id in recorded])
     for item in done:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from models import Job
 from models.lifecycle import Hint, NewJob
-from models.session import engine, transaction
+from models.session import autocommit, transaction
 from settings import get_settings
 from tasks.discovery import handler_of, handlers
 from workers.dispatcher.messages import Waiting
@@ -39,7 +39,7 @@ class Engine:
         self.keeper.presence = self.presence
         with transaction() as session:
             self.presence.refresh(session)
-        with engine().connect() as connection:
+        with autocommit().connect() as connection:
             yield Turn(connection, get_settings(), handlers(), self._publish)
 
     def dispatch(self) -> list[Message]:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from embedded.valkey import Valkey
 from models import lifecycle
 from models.lifecycle import Hint
-from models.session import engine as database_engine
+from models.session import autocommit
 from models.session import transaction
 from tasks.discovery import handlers
 from tests.support.engine import QUEUES, enqueue, job_row
@@ -34,7 +34,7 @@ def service(database):
     connections.redis_client().flushall()
     with transaction() as session:
         Presence("tests@here:1", QUEUES, 1, tuple(handlers())).refresh(session)
-    with database_engine().connect() as connection:
+    with autocommit().connect() as connection:
         connection.detach()
         service = _Service(connection, QUEUES)
         service.sent = []
@@ -107,7 +107,7 @@ def test_the_next_due_job_of_any_queue_ends_the_wait(service, app_id):
     ids=["stage", "next_due", "ready"],
 )
 def test_a_turn_walks_through_no_history_whatever_statistics_say(service, statement, values, index):
-    with service._turn._transaction() as session:
+    with service._turn._session() as session:
         plan = "\n".join(session.scalars(text(f"EXPLAIN {statement.text}"), values))
     assert index in plan
     assert "Seq Scan" not in plan

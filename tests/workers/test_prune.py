@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from models import Attempt, Event, IdempotencyKey, Job
-from models.session import engine, transaction
+from models.session import autocommit, transaction
 from settings import get_settings
 from tasks import Park
 from tests.support.engine import enqueue
@@ -38,7 +38,7 @@ $$;
 
 
 def prune_all() -> int:
-    with engine().connect() as connection:
+    with autocommit().connect() as connection:
         pruner = Pruner(connection, get_settings())
         total = 0
         for _ in range(5):
@@ -96,7 +96,7 @@ def test_expired_idempotency_keys_go_and_eternal_ones_stay(app_id):
 
 
 def test_it_waits_between_passes(database):
-    with engine().connect() as connection:
+    with autocommit().connect() as connection:
         pruner = Pruner(connection, get_settings())
         pruner.turn()
         due = pruner._next
@@ -114,7 +114,7 @@ def test_a_batch_that_takes_too_long_is_tried_again_at_half_the_size(app_id, dra
     make_old(40)
     with transaction() as session:
         session.execute(text("SELECT FROM jobs FOR UPDATE"))
-        with engine().connect().execution_options(isolation_level=isolation) as connection:
+        with autocommit().connect().execution_options(isolation_level=isolation) as connection:
             pruner = Pruner(connection, get_settings())
             assert pruner.turn() == 0
             assert pruner._batch == prune.BATCH // 2

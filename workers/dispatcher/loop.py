@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy import Connection, text
 
-from models.session import DATABASE_AWAY, dispose, engine
+from models.session import DATABASE_AWAY, autocommit, dispose
 from settings import get_settings
 from tasks.discovery import handlers
 from workers import doorbell
@@ -67,7 +67,7 @@ class Dispatcher:
 
     def _serve(self) -> None:
         """Serve on one connection for as long as it holds."""
-        with engine().connect() as connection:
+        with autocommit().connect() as connection:
             connection.detach()
             service = _Service(connection, self._queues)
             while not self._stopping:

@@ -1,6 +1,6 @@
 """One turn of the dispatcher at one queue: stage, expire, rescue, dispatch.
 
-Everything is written in short transactions on the one connection that holds the queue's lock.
+Every statement commits by itself, on the one connection that holds the queue's lock.
 """
 
 import time
@@ -53,25 +53,25 @@ class Turn:
 
     def stage(self, queues: Sequence[str]) -> int:
         """Make ready what is due. Returns how many."""
-        with self._transaction() as session:
+        with self._session() as session:
             return lifecycle.stage(session, queues, BATCH)
 
     def expire(self, queues: Sequence[str]) -> None:
         """End what is too late to start."""
-        with self._transaction() as session:
+        with self._session() as session:
             expired = lifecycle.expire(session, queues, BATCH)
         self._tell("jobs_expired", expired)
 
     def recover(self, queues: Sequence[str]) -> None:
         """Dispatch anew what no worker claimed in time."""
-        with self._transaction() as session:
+        with self._session() as session:
             lost = lifecycle.lose_messages(session, queues, BATCH)
         if lost:
             log.warning("messages_lost", jobs=lost)
 
     def rescue(self, queues: Sequence[str]) -> None:
         """Take back the jobs of workers that vanished."""
-        with self._transaction() as session:
+        with self._session() as session:
             rescued = lifecycle.rescue(session, queues, self._settings.max_lost, BATCH)
         self._tell("jobs_rescued", rescued)
 
@@ -95,17 +95,17 @@ class Turn:
 
     def bury_workers(self) -> None:
         """Forget the workers that have long been gone without a word."""
-        with self._transaction() as session:
+        with self._session() as session:
             bury(session, self._settings.lease)
 
     def next_due(self, queues: Sequence[str]) -> float | None:
         """Seconds until the next scheduled job of `queues` is due; None when there is none."""
-        with self._transaction() as session:
+        with self._session() as session:
             seconds = session.scalar(_NEXT_DUE, {"queues": list(queues)})
         return None if seconds is None else max(0.0, float(seconds))
 
     def _mark(self, queue: str, lane: Lane, room: int) -> list[tuple[Load, list[Hint]]]:
-        with self._transaction() as session:
+        with self._session() as session:
             candidates = self._ready(session, queue, lane, room)
             loads = divide(candidates, self._sizes, lane.slots, room)
             ids = [job_id for load in loads for job_id in load.ids]
@@ -125,7 +125,7 @@ class Turn:
                 self._publish(queue, load.kind, hints)
             except Exception:
                 unsent = [hint for _, rest in marked[number:] for hint in rest]
-                with self._transaction() as session:
+                with self._session() as session:
                     lifecycle.withdraw(session, unsent)
                 raise
 
@@ -134,14 +134,14 @@ class Turn:
         if time.monotonic() - self._learned_at < UPKEEP_INTERVAL:
             return
         self._learned_at = time.monotonic()
-        with self._transaction() as session:
+        with self._session() as session:
             self._lanes = lanes(session, self._settings.lease)
             observed = {row.kind: row.seconds for row in session.execute(select(Kind.kind, Kind.seconds))}
         self._sizes = {kind: fitting(observed.get(kind), self._settings.max_chunk) for kind in self._handlers}
 
     def _begin_anew(self, queue: str) -> None:
         """Redis was wiped: what was published before is gone, so its jobs need not wait for their lease."""
-        with self._transaction() as session:
+        with self._session() as session:
             lost = lifecycle.lose_messages(session, [queue], PAGE, early=2 * self._settings.dispatch_lease)
         log.warning("redis_wiped", queue=queue, jobs=lost)
 
@@ -151,8 +151,8 @@ class Turn:
             announce(ids)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        with Session(self._connection) as session, session.begin():
+    def _session(self) -> Iterator[Session]:
+        with Session(self._connection) as session:
             yield session
 
 
@@ -160,7 +160,7 @@ _READY = text(
     """
     SELECT id, kind, lost FROM jobs
     WHERE queue = :queue AND state = 'ready' AND kind = ANY(:kinds)
-    ORDER BY priority DESC, run_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY priority DESC, run_at, id LIMIT :limit
     """
 )
 
