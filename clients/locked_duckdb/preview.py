@@ -12,8 +12,8 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 ROWS = 100
-ROWS_BYTES = 256 * 1024
-"""Rows are shown while they fit; the first is shown anyway."""
+ROWS_BYTES = 240 * 1024
+"""Rows are shown while they fit beside the names of the columns; the first is shown anyway."""
 CELL_LENGTH = 10_000
 MAX_COLUMNS = 1_000
 _NAME_LENGTH = 200
@@ -44,7 +44,7 @@ def rows(connection: DuckDBPyConnection, table: str, names: list[tuple[str, str]
     longest = min(CELL_LENGTH, ROWS_BYTES // len(names))
     cells = ", ".join(_cell(_quoted(name), kind, longest) for name, kind in names)
     shown: list[list[Any]] = []
-    room, cut = ROWS_BYTES, False
+    room, cut = ROWS_BYTES - len(json.dumps(described(names))), False
     for row in connection.execute(f'SELECT {cells} FROM "{table}" LIMIT {ROWS}').fetchall():  # noqa: S608  # names of ours, quoted
         values = [_value(value, kind, longest) for value, (_, kind) in zip(row, names, strict=True)]
         room -= len(json.dumps(values))

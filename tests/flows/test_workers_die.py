@@ -15,7 +15,7 @@ def begun(notes):
     return [note for note in notes() if note[0] == "begin"]
 
 
-def test_a_killed_pool_child_is_noticed_at_once(processes, submit, notes):
+def test_a_killed_pool_child_is_noticed_long_before_its_lease_runs_out(processes, submit, notes):
     processes.dispatcher()
     processes.worker(MAINSTAY_LEASE_SECONDS="300", queue="default")
     job = submit("flow.work", 3)

@@ -206,3 +206,10 @@ def test_a_running_query_can_be_cancelled(app_id: UUID, kept: Engine) -> None:
 def test_params_that_are_no_query_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         data_query.Params.model_validate(params)
+
+
+def test_a_preview_near_the_limit_of_a_result_is_cut_and_not_refused(performed: Callable[..., Job]) -> None:
+    job = performed("SELECT repeat('x', 2617) AS t FROM range(100)")
+    assert job.state == "succeeded", job.error
+    assert job.result["truncated"]
+    assert job.result["row_count"] == 100
