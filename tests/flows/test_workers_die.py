@@ -15,7 +15,7 @@ def begun(notes):
     return [note for note in notes() if note[0] == "begin"]
 
 
-def test_a_killed_pool_child_is_noticed_long_before_its_lease_runs_out(processes, submit, notes):
+def test_a_killed_pool_child_is_noticed_at_once(processes, submit, notes):
     processes.dispatcher()
     processes.worker(MAINSTAY_LEASE_SECONDS="300", queue="default")
     job = submit("flow.work", 3)
@@ -64,6 +64,23 @@ def test_a_poison_job_fails_and_spares_its_neighbours(processes, submit, notes):
     assert (row.state, row.error["code"], row.lost) == ("failed", "worker_lost", 3)
     assert {job_row(job).state for job in neighbours} == {"succeeded"}
     assert len(begun(notes)) == 3
+
+
+def test_a_poison_job_spares_those_who_run_beside_it_in_its_process(processes, submit, notes):
+    def worker():
+        return processes.worker("integrations", "--pool", "threads", concurrency=8)
+
+    processes.dispatcher()
+    dying = worker()
+    beside = [submit("flow.work", 1.5, queue="integrations") for _ in range(3)]
+    eventually(lambda: len(begun(notes)) == 3)
+    poison = submit("flow.poison", queue="integrations")
+    for _ in range(3):
+        dying.wait(60)
+        dying = worker()
+    eventually(lambda: ended(poison) and all(ended(job) for job in beside))
+    assert (job_row(poison).state, job_row(poison).lost) == ("failed", 3)
+    assert {job_row(job).state for job in beside} == {"succeeded"}
 
 
 def test_a_handler_that_ignores_its_time_limit_is_killed_and_said_to_have_timed_out(processes, submit, notes):

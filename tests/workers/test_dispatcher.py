@@ -13,8 +13,8 @@ from sqlalchemy import text
 from embedded.valkey import Valkey
 from models import lifecycle
 from models.lifecycle import Hint
-from models.session import autocommit
-from models.session import transaction
+from models.session import autocommit, transaction
+from settings import get_settings
 from tasks.discovery import handlers
 from tests.support.engine import QUEUES, enqueue, job_row
 from tests.support.processes import workers
@@ -82,6 +82,21 @@ def test_after_a_failed_publish_no_job_waits_for_a_message_that_was_never_sent(a
     assert [(job_row(job).state, job_row(job).epoch) for job in jobs] == [("ready", 1), ("ready", 1)]
 
 
+def test_of_the_jobs_that_another_lost_worker_would_fail_one_at_a_time_is_out(app_id, engine):
+    suspects = [enqueue(app_id, "text.count", {"text": "a"}) for _ in range(3)]
+    with transaction() as session:
+        session.execute(text("UPDATE jobs SET lost = :lost"), {"lost": get_settings().max_lost - 1})
+    healthy = [enqueue(app_id, "text.count", {"text": "a"}) for _ in range(2)]
+    with engine.turn() as turn:
+        for _ in range(2):
+            turn.dispatch("default", Waiting(-8, wiped=False))
+        first, engine.messages = engine.messages, []
+        assert [hint.id for _, _, hints in first for hint in hints] == [suspects[0], *healthy]
+        engine.perform(first)
+        turn.dispatch("default", Waiting(-8, wiped=False))
+    assert [hint.id for _, _, hints in engine.messages for hint in hints] == suspects[1:2]
+
+
 def test_workers_that_are_long_gone_are_forgotten(service, engine):
     engine.pass_time(timedelta(hours=1))
     service._upkeep_at = 0
@@ -102,7 +117,11 @@ def test_the_next_due_job_of_any_queue_ends_the_wait(service, app_id):
     [
         (lifecycle._STAGE, {"queues": list(QUEUES), "limit": 1000}, "ix_jobs_scheduled"),
         (_NEXT_DUE, {"queues": list(QUEUES)}, "ix_jobs_scheduled"),
-        (_READY, {"queue": "default", "kinds": ["text.count"], "limit": 1000}, "ix_jobs_ready"),
+        (
+            _READY,
+            {"queue": "default", "kinds": ["text.count"], "limit": 1000, "max_lost": 3, "suspects": True},
+            "ix_jobs_ready",
+        ),
     ],
     ids=["stage", "next_due", "ready"],
 )

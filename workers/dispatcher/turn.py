@@ -13,7 +13,8 @@ import structlog
 from sqlalchemy import Connection, select, text
 from sqlalchemy.orm import Session
 
-from models import Kind, lifecycle
+from models import Job, Kind, lifecycle
+from models.job import State
 from models.lifecycle import Hint
 from settings import Settings
 from tasks import Handler
@@ -50,6 +51,8 @@ class Turn:
         self._learned_at = -UPKEEP_INTERVAL
         self._lanes: Mapping[str, Lane] = {}
         self._sizes: dict[str, int] = {}
+        self._suspects: dict[str, UUID] = {}
+        """By queue, the suspect that was dispatched last."""
 
     def stage(self, queues: Sequence[str]) -> int:
         """Make ready what is due. Returns how many."""
@@ -116,8 +119,27 @@ class Turn:
     def _ready(self, session: Session, queue: str, lane: Lane, room: int) -> list[Candidate]:
         known = [kind for kind in lane.kinds if kind in self._handlers]
         limit = min(PAGE, room * max((self._sizes.get(kind, 1) for kind in known), default=1))
-        rows = session.execute(_READY, {"queue": queue, "kinds": known, "limit": limit})
-        return [Candidate(row.id, row.kind, row.lost > 0 or not self._handlers[row.kind].chunk) for row in rows]
+        values = {"queue": queue, "kinds": known, "limit": limit, "max_lost": self._settings.max_lost}
+        rows = session.execute(_READY, {**values, "suspects": not self._suspect_is_out(session, queue)}).all()
+        first, *others = [row.id for row in rows if row.suspect] or [None]
+        if first is not None:
+            self._suspects[queue] = first
+        kept = set(others)
+        return [
+            Candidate(row.id, row.kind, row.lost > 0 or not self._handlers[row.kind].chunk)
+            for row in rows
+            if row.id not in kept
+        ]
+
+    def _suspect_is_out(self, session: Session, queue: str) -> bool:
+        """Whether a job of `queue` that another lost worker would fail is on its way or running.
+
+        There is one at a time: where many run in one process, or one machine runs out of memory, the innocent would
+        otherwise be lost as often as the culprit beside them, and fail with it.
+        """
+        suspect = self._suspects.get(queue)
+        statement = select(Job.id).where(Job.id == suspect, Job.state.in_((State.DISPATCHED, State.RUNNING)))
+        return suspect is not None and session.scalar(statement) is not None
 
     def _send(self, queue: str, marked: Sequence[tuple[Load, list[Hint]]]) -> None:
         for number, (load, hints) in enumerate(marked):
@@ -158,8 +180,8 @@ class Turn:
 
 _READY = text(
     """
-    SELECT id, kind, lost FROM jobs
-    WHERE queue = :queue AND state = 'ready' AND kind = ANY(:kinds)
+    SELECT id, kind, lost, lost > 0 AND lost + 1 >= :max_lost AS suspect FROM jobs
+    WHERE queue = :queue AND state = 'ready' AND kind = ANY(:kinds) AND (:suspects OR lost = 0 OR lost + 1 < :max_lost)
     ORDER BY priority DESC, run_at, id LIMIT :limit
     """
 )
