@@ -5,19 +5,24 @@ import os
 import signal
 from collections.abc import Iterator
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from celery.app.defaults import SETTING_KEYS
 from celery.worker import heartbeat
 from kombu import Connection
 from kombu.transport import redis
+from redis import Redis
 from redis.exceptions import RedisError
 
 import celeryconfig
 from embedded.valkey import Valkey
+from models.lifecycle import Hint
 from tasks import QUEUES
+from tasks.discovery import handlers
 from workers import broker
 from workers.app import app
+from workers.dispatcher.messages import Publisher
 
 SETTINGS = {
     "accept_content": ["json"],
@@ -95,9 +100,17 @@ def test_celery_knows_every_setting_that_is_made():
     assert made - SETTING_KEYS == set()
 
 
-def test_no_queue_depends_on_a_binding_that_a_wiped_redis_forgets():
-    assert [queue.name for queue in app.conf.task_queues] == list(QUEUES)
-    assert {(queue.exchange.name, queue.routing_key) for queue in app.conf.task_queues} == {("", "")}
+def test_a_message_reaches_its_queue_alone_without_any_binding(tmp_path, monkeypatch):
+    """Bindings are what a wiped Redis forgets; without one kombu would drop the message without a word."""
+    with Valkey(tmp_path) as valkey:
+        monkeypatch.setenv("CELERY_BROKER_URL", valkey.url)
+        publisher = Publisher(app, handlers())
+        for queue in QUEUES:
+            publisher.publish(queue, "text.count", [Hint(uuid4(), 1)])
+            publisher.publish(queue, "text.count", [Hint(uuid4(), 1)])
+        publisher.close()
+        with Redis.from_url(valkey.url, decode_responses=True) as client:
+            assert {key: client.llen(key) for key in client.scan_iter()} == dict.fromkeys(QUEUES, 2)
 
 
 @pytest.fixture
