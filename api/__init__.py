@@ -12,7 +12,7 @@ from flask_openapi.openapi import OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import api
-from api import errors, rate_limit, request_id
+from api.edge import errors, rate_limit, request_id
 from logs import configure_logging
 from settings import get_settings
 
@@ -25,7 +25,7 @@ class Json(JSONProvider):
         return orjson.dumps(obj, option=orjson.OPT_UTC_Z).decode()
 
     def loads(self, s: str | bytes, **_kwargs: Any) -> Any:
-        """Only for trusted text: requests are read by `api.body`."""
+        """Only for trusted text: requests are read by `api.edge.body`."""
         return orjson.loads(s)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
@@ -50,15 +50,15 @@ def create_app() -> OpenAPI:
 
 
 def assemble(cors_origins: Collection[str] = ()) -> OpenAPI:
-    """The application alone: every module here that has a `blueprint` is a resource."""
+    """The application alone: every module below that has a `blueprint` is a resource."""
     app = OpenAPI(__name__, doc_ui=False, static_folder=None)
     app.response_class = Answer
     app.json = Json(app)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # It would answer with a redirect, in HTML.
     errors.init_app(app)
-    for module in pkgutil.iter_modules(api.__path__):
-        blueprint = getattr(importlib.import_module(f"api.{module.name}"), "blueprint", None)
+    for module in pkgutil.walk_packages(api.__path__, "api."):
+        blueprint = getattr(importlib.import_module(module.name), "blueprint", None)
         if blueprint is not None:
             app.register_api(blueprint)
     app.after_request(_finish)

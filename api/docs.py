@@ -7,8 +7,8 @@ import flask_openapi_swagger  # type: ignore[import-untyped]  # it ships no type
 from flask import Response, current_app, send_from_directory
 from flask_openapi.blueprint import APIBlueprint
 
-from api.arguments import reads
 from api.document import document
+from api.edge.arguments import reads
 
 blueprint = APIBlueprint("docs", __name__, doc_ui=False)
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"

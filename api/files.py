@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import delete, select
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
-from api.auth import caller, requires
-from api.body import stand_in
-from api.errors import Problem
-from api.idempotency import first_answer, remember
+from api.edge.auth import caller, requires
+from api.edge.body import stand_in
+from api.edge.errors import Problem
+from api.edge.idempotency import first_answer, remember
 from api.openapi import BODY, responses
 from api.page_query import Limit
 from api.upload import arriving

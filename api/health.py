@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.errors import Problem
+from api.edge.errors import Problem
 from api.openapi import responses
 from models.session import engine
 from workers.connections import redis_client

@@ -16,11 +16,11 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from api import auth
-from api.auth import requires
-from api.errors import Problem
-from api.idempotency import first_answer, remember
-from api.new_job import Timestamp
+from api.edge import auth
+from api.edge.auth import requires
+from api.edge.errors import Problem
+from api.edge.idempotency import first_answer, remember
+from api.jobs.new import Timestamp
 from api.openapi import BODY, responses
 from api.page_query import Limit
 from models import ApiKey

@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, Field
 
-from api.auth import requires
-from api.errors import Problem
+from api.edge.auth import requires
+from api.edge.errors import Problem
 from api.openapi import responses
 from tasks import Handler
 from tasks.discovery import UnknownKind, handler_of, handlers

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from api.errors import MEDIA_TYPE, ProblemDocument
+from api.edge.errors import MEDIA_TYPE, ProblemDocument
 
 COMMITTED = Path(__file__).parent.parent / "docs" / "openapi.json"
 COMMON = (400, 401, 403, 422, 429, 503)

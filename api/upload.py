@@ -11,8 +11,8 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from api.body import chunks
-from api.errors import Problem, invalid
+from api.edge.body import chunks
+from api.edge.errors import Problem, invalid
 
 MULTIPART_SLACK = 64 * 1024
 """What the envelope of a multipart body may take besides the file."""

@@ -8,7 +8,7 @@ from typing import cast
 
 from sqlalchemy import QueuePool
 
-from api import rate_limit
+from api.edge import rate_limit
 from models import session
 from settings import get_settings
 from workers import connections
@@ -43,7 +43,9 @@ def _forget() -> None:
 
 def _let_go() -> None:
     """Wait until no thread of a test is in the middle of a statement."""
-    pool = cast("QueuePool", session.engine().pool)
+    if session._engine is None:
+        return
+    pool = cast("QueuePool", session._engine[1].pool)
     deadline = time.monotonic() + 5
     while pool.checkedout() and time.monotonic() < deadline:
         time.sleep(0.001)

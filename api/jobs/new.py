@@ -21,8 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.auth import Caller, caller
-from api.errors import Problem, validated
+from api.edge.auth import Caller, caller
+from api.edge.errors import Problem, validated
 from tasks import QUEUES, Handler
 from tasks.discovery import UnknownKind, handler_of
 from workers.queue import NewJob

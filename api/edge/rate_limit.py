@@ -20,7 +20,7 @@ import structlog
 from flask import Response, g, request
 from redis.exceptions import RedisError
 
-from api.errors import Problem
+from api.edge.errors import Problem
 from settings import get_settings
 from workers.connections import redis_client
 

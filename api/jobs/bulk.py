@@ -12,15 +12,15 @@ from flask_openapi import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from api.auth import caller, requires
-from api.body import BULK_LIMIT, parse_json, raw_body
-from api.errors import MAX_FAULTS, Problem, ProblemDocument, validated
-from api.idempotency import first_answer, remember
-from api.job_resource import JobResource
-from api.new_job import Origin, SubmitJob, fault, new_job, origin
+from api.edge.auth import caller, requires
+from api.edge.body import BULK_LIMIT, parse_json, raw_body
+from api.edge.errors import MAX_FAULTS, Problem, ProblemDocument, validated
+from api.edge.idempotency import first_answer, remember
+from api.edge.request_id import request_id
+from api.jobs.new import Origin, SubmitJob, fault, new_job, origin
+from api.jobs.resource import JobResource
+from api.jobs.submit import resource
 from api.openapi import BODY, responses
-from api.request_id import request_id
-from api.submit import resource
 from models.job import State
 from models.session import transaction
 from workers.doorbell import ring

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from api.request_id import request_id
+from api.edge.request_id import request_id
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 50

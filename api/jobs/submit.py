@@ -11,12 +11,12 @@ from flask import Response
 from flask_openapi import APIBlueprint
 from sqlalchemy.orm import Session
 
-from api.auth import caller, requires
-from api.errors import Problem
-from api.idempotency import first_answer, remember
-from api.job_resource import JobResource, has_ended, read, rendered_new
-from api.long_poll import look_until, preferred_wait
-from api.new_job import SubmitJob, new_job, origin
+from api.edge.auth import caller, requires
+from api.edge.errors import Problem
+from api.edge.idempotency import first_answer, remember
+from api.jobs.long_poll import look_until, preferred_wait
+from api.jobs.new import SubmitJob, new_job, origin
+from api.jobs.resource import JobResource, has_ended, read, rendered_new
 from api.openapi import BODY, responses
 from models.job import State
 from models.session import DATABASE_AWAY, transaction

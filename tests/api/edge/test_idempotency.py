@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text, update
 from werkzeug.test import TestResponse
 
-from api.idempotency import first_answer
+from api.edge.idempotency import first_answer
 from models import IdempotencyKey, Job
 from models.session import transaction
 from tests.api.callers import caller
@@ -98,7 +98,7 @@ def test_while_the_first_is_being_answered_the_second_is_told_to_wait(client: Fl
     with transaction() as session, request:
         from flask import g  # noqa: PLC0415  # only here does the test stand in for a view
 
-        from api.auth import authenticated  # noqa: PLC0415  # as above
+        from api.edge.auth import authenticated  # noqa: PLC0415  # as above
 
         request.request.environ.update(client.environ_base)
         g.caller = authenticated()

@@ -9,11 +9,11 @@ from flask import Response, request
 from flask_openapi import APIBlueprint
 from sqlalchemy.orm import Session
 
-from api.auth import caller, requires
-from api.errors import Problem
-from api.job_resource import JobPath, JobResource, has_ended, not_found, read
-from api.long_poll import look_until, preferred_wait
-from api.new_job import refuse_kind
+from api.edge.auth import caller, requires
+from api.edge.errors import Problem
+from api.jobs.long_poll import look_until, preferred_wait
+from api.jobs.new import refuse_kind
+from api.jobs.resource import JobPath, JobResource, has_ended, not_found, read
 from api.openapi import responses
 from models.session import transaction
 from workers import queue

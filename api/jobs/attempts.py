@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.auth import caller, requires
-from api.job_resource import JobError, JobPath, not_found
+from api.edge.auth import caller, requires
+from api.jobs.resource import JobError, JobPath, not_found
 from api.openapi import responses
 from api.page_query import PageQuery
 from models import Attempt, Job

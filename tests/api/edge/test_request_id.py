@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 
 from api import assemble
-from api.request_id import fields, request_id, traceparent
+from api.edge.request_id import fields, request_id, traceparent
 from tests.api.outage import POSTGRES, surroundings
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

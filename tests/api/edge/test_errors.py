@@ -16,9 +16,9 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 import api
-from api import errors
-from api.errors import Problem, ProblemDocument, validated
-from api.problems import CODES
+from api.edge import errors
+from api.edge.errors import Problem, ProblemDocument, validated
+from api.edge.problems import CODES
 from models.session import transaction
 from tests.api.outage import POSTGRES, surroundings
 

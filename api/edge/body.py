@@ -17,7 +17,7 @@ from flask import g, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # it ships no types
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from api.errors import MAX_FAULTS, Problem
+from api.edge.errors import MAX_FAULTS, Problem
 
 BODY_LIMIT = 1024 * 1024
 BULK_LIMIT = 8 * BODY_LIMIT

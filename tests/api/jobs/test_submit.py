@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from api.job_resource import JobResource
+from api.jobs.resource import JobResource
 from models import IdempotencyKey, Job
 from models.session import transaction
 from tests.api.callers import caller

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select, update
 
-from api import auth, create_app
+from api import create_app
+from api.edge import auth
 from models import ApiKey
 from models.session import engine, transaction
 from settings import get_settings

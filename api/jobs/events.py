@@ -17,10 +17,10 @@ from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from api.auth import caller, requires
-from api.errors import Problem
-from api.job_resource import JobPath, has_ended, not_found
-from api.long_poll import LOOK_EVERY_S
+from api.edge.auth import caller, requires
+from api.edge.errors import Problem
+from api.jobs.long_poll import LOOK_EVERY_S
+from api.jobs.resource import JobPath, has_ended, not_found
 from api.openapi import responses
 from api.page_query import MAX_LIMIT, PageQuery
 from models import Job

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import Row, Table, bindparam, select
 from sqlalchemy.orm import Session
 
-from api.errors import Problem
+from api.edge.errors import Problem
 from models import Job
 from models.job import ENDED, State
 from workers.queue import Enqueued, NewJob

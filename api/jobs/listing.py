@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import Select, select, text
 
-from api.auth import caller, requires
-from api.errors import Problem
-from api.job_resource import COLUMNS, JobResource, rendered
-from api.new_job import Timestamp
+from api.edge.auth import caller, requires
+from api.edge.errors import Problem
+from api.jobs.new import Timestamp
+from api.jobs.resource import COLUMNS, JobResource, rendered
 from api.openapi import responses
 from api.page_query import Limit
 from models import Job

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api import rate_limit
-from api.rate_limit import Grant, _gcra, _Purse
+from api.edge import rate_limit
+from api.edge.rate_limit import Grant, _gcra, _Purse
 from embedded.valkey import Valkey
 from tests.api.outage import REDIS, surroundings
 from workers.connections import redis_client

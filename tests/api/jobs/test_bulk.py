@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from tests.api.callers import caller
 from tests.api.conftest import Submit
-from tests.api.test_submit import number_of_jobs
+from tests.api.jobs.test_submit import number_of_jobs
 
 JOB = {"kind": "test.succeed", "params": {"day": "2026-01-31"}}
 BAD = {"kind": "test.succeed", "params": {"day": "never"}}

@@ -15,9 +15,9 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from api.auth import caller
-from api.body import BULK_LIMIT, raw_body
-from api.errors import Problem
+from api.edge.auth import caller
+from api.edge.body import BULK_LIMIT, raw_body
+from api.edge.errors import Problem
 from models import IdempotencyKey
 
 HEADER = "Idempotency-Key"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from api import body
-from api.body import BODY_LIMIT, MAX_DEPTH, parse_json
-from api.errors import Problem
+from api.edge import body
+from api.edge.body import BODY_LIMIT, MAX_DEPTH, parse_json
+from api.edge.errors import Problem
 from models import Job
 from models.session import transaction
 from tests.api.live import serving

@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 
 from tests.api.callers import caller
 from tests.api.conftest import Submit
-from tests.api.test_jobs import claim
+from tests.api.jobs.test_single import claim
 
 
 def test_an_attempt_tells_how_it_ended(client: FlaskClient, submit: Submit, drain: Callable[[], int]) -> None:

@@ -15,9 +15,9 @@ from uuid import UUID
 from flask import g, request
 from sqlalchemy import func, select, text, update
 
-from api import rate_limit
-from api.arguments import View, reads
-from api.errors import Problem
+from api.edge import rate_limit
+from api.edge.arguments import View, reads
+from api.edge.errors import Problem
 from models import ApiKey
 from models.session import transaction
 from settings import get_settings

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, Field
 
-from api.arguments import reads
-from api.errors import Problem
+from api.edge.arguments import reads
+from api.edge.errors import Problem
 from api.openapi import responses
 
 blueprint = APIBlueprint("problems", __name__)

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, get_args, get_origin
 from flask import request
 from pydantic import BaseModel, ValidationError
 
-from api.body import json_body
-from api.errors import Problem, faults, invalid, validated
+from api.edge.body import json_body
+from api.edge.errors import Problem, faults, invalid, validated
 
 Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])

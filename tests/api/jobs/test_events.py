@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api import events
+from api.jobs import events
 from tests.api.conftest import Submit
 from tests.api.outage import POSTGRES, surroundings
 
