@@ -432,3 +432,18 @@ def test_a_settled_checkpoint_ends_the_doubt(app_id):
         lease.save_checkpoint(session, claimed.id, claimed.token, {"step": "done"})
     record(claimed, Outcome.FAILED, State.FAILED, presumed=True)
     assert job_row(claimed.id).state == State.FAILED
+
+
+def test_an_attempt_that_comes_to_an_end_clears_the_job_of_killing_workers(app_id, pass_time):
+    job = insert(app_id)
+    claim(*dispatch(job))
+    pass_time(timedelta(minutes=5))
+    with transaction() as session:
+        lifecycle.rescue(session, QUEUES, 3, 10)
+        lifecycle.stage(session, QUEUES, 10)
+    (handed_back,) = claim(*dispatch(job))
+    record(handed_back, Outcome.RELEASED, State.READY, spent=False)
+    assert job_row(job).lost == 1
+    (snoozed,) = claim(*dispatch(job))
+    record(snoozed, Outcome.SNOOZED, State.SCHEDULED, delay=1, spent=False)
+    assert job_row(job).lost == 0

@@ -21,7 +21,7 @@ QUICK = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
 """A publish has to fail well before Postgres takes a silent dispatcher for frozen (`election.FROZEN`); the loop is its
 retry. With the options of the workers a frozen Redis would hold it for 15 seconds."""
 
-BACKSTOP = 5
+BACKSTOP = 60
 """Seconds by which Celery's own hard limit comes after the keeper's."""
 
 
