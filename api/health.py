@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api.edge.errors import Problem
 from api.openapi import responses
 from models.session import engine
-from workers.connections import redis_client
+from workers.wakeup.connections import redis_client
 
 blueprint = APIBlueprint("health", __name__)
 log = structlog.get_logger()

@@ -17,9 +17,9 @@ from bench.options import Options
 from bench.servers import Servers, wait_for
 from bench.sides import our_dispatcher, our_worker, plain_worker
 from models.session import transaction
-from workers import doorbell
 from workers.keys import create
 from workers.queue import NewJob, enqueue
+from workers.wakeup import doorbell
 
 LIVE = """
     SELECT EXISTS (SELECT FROM jobs WHERE queue = 'default' AND state = 'ready')

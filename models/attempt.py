@@ -31,7 +31,7 @@ class Attempt(Base):
     """One ended execution. Its id was the lease token: the fence that lets only one attempt end a job.
 
     There is no foreign key to `jobs`: the lock it takes per row costs a tenth of the throughput, and both writers
-    (`lifecycle` and `workers.prune`) insert and delete the rows together with the job's own.
+    (`lifecycle` and `workers.dispatcher.prune`) insert and delete the rows together with the job's own.
     """
 
     __tablename__ = "attempts"

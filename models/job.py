@@ -66,7 +66,7 @@ class Job(Base):
     """Attempts spent, the running one included."""
     max_attempts: Mapped[int] = mapped_column(Integer)
     lost: Mapped[int] = mapped_column(Integer, server_default="0")
-    """Workers that vanished with this job in their hands since an attempt last came to an end; it travels alone then."""
+    """Workers that vanished with this job in their hands since an attempt of it ended; it travels alone then."""
     epoch: Mapped[int] = mapped_column(Integer, server_default="0")
     """Counts dispatches: a message of an older epoch is void."""
     lease_token: Mapped[UUID | None]

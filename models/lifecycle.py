@@ -226,7 +226,8 @@ _RECORD = _sql(
     WITH recorded AS (
         UPDATE jobs SET state = {_GOES_TO}, result = ending.result, error = ending.error, seq = seq + 1,
             attempt = attempt - CASE WHEN spent THEN 0 ELSE 1 END,
-            lost = CASE WHEN ending.state IN ('scheduled', 'ready') AND ending.outcome <> 'released' THEN 0 ELSE lost END,
+            lost = CASE WHEN ending.state IN ('scheduled', 'ready') AND ending.outcome <> 'released'
+                        THEN 0 ELSE lost END,
             run_at = CASE WHEN {_GOES_TO} IN ('scheduled', 'ready') THEN now() + make_interval(secs => delay)
                           ELSE run_at END,
             finished_at = CASE WHEN {_GOES_TO} IN ('scheduled', 'ready') THEN NULL ELSE now() END,

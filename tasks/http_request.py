@@ -16,13 +16,13 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
 
-from clients.addresses import EgressPolicy
-from clients.answer import Answer
-from clients.egress import Blocked, RefusedURL, check_url
-from clients.headers import check_headers
-from clients.http import CallFailed, Request, Timeouts, send
-from clients.outcome import SAFE, Failure, Outcome, classify, may_repeat, retry_after
-from clients.transport import adapter_for
+from clients.http.addresses import EgressPolicy
+from clients.http.answer import Answer
+from clients.http.call import CallFailed, Request, Timeouts, send
+from clients.http.egress import Blocked, RefusedURL, check_url
+from clients.http.headers import check_headers
+from clients.http.outcome import SAFE, Failure, Outcome, classify, may_repeat, retry_after
+from clients.http.transport import adapter_for
 from settings import get_settings
 from tasks import Context, Ending, Fail, Park, Retry, handler
 from tasks.backoff import Backoff

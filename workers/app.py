@@ -19,11 +19,12 @@ from models.lifecycle import Hint
 from models.session import dispose, transaction
 from settings import get_settings
 from tasks.discovery import handlers
-from workers import announce, doorbell, stopping
+from workers.attempt import stopping
+from workers.attempt.execute import execute
+from workers.attempt.keeper import Keeper
 from workers.broker import correct
-from workers.execute import execute
-from workers.keeper import Keeper
 from workers.presence import Presence
+from workers.wakeup import announce, doorbell
 
 log = structlog.get_logger()
 

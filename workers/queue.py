@@ -1,6 +1,6 @@
 """The verbs on jobs that the API, the CLI and handlers use: enqueue, cancel, retry.
 
-Each works inside the caller's transaction. Ring `workers.doorbell` after it has committed, not before.
+Each works inside the caller's transaction. Ring `workers.wakeup.doorbell` after it has committed, not before.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from api.edge.errors import Problem
 from settings import get_settings
-from workers.connections import redis_client
+from workers.wakeup.connections import redis_client
 
 log = structlog.get_logger()
 

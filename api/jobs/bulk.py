@@ -23,8 +23,8 @@ from api.jobs.submit import resource
 from api.openapi import BODY, responses
 from models.job import State
 from models.session import transaction
-from workers.doorbell import ring
 from workers.queue import Conflict, Enqueued, NewJob, enqueue
+from workers.wakeup.doorbell import ring
 
 blueprint = APIBlueprint("bulk", __name__)
 

@@ -26,8 +26,8 @@ from api.page_query import MAX_LIMIT, PageQuery
 from models import Job
 from models.event import EventType
 from models.session import DATABASE_AWAY, transaction
-from workers.announce import watch
 from workers.timeline import TimelineEvent, timeline
+from workers.wakeup.announce import watch
 
 blueprint = APIBlueprint("events", __name__)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from flask import request
 
-from workers.announce import watch
+from workers.wakeup.announce import watch
 
 Found = TypeVar("Found")
 

@@ -17,8 +17,8 @@ from api.jobs.resource import JobPath, JobResource, has_ended, not_found, read
 from api.openapi import responses
 from models.session import transaction
 from workers import queue
-from workers.announce import announce
-from workers.doorbell import ring
+from workers.wakeup.announce import announce
+from workers.wakeup.doorbell import ring
 
 blueprint = APIBlueprint("jobs", __name__)
 

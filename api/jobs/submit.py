@@ -20,8 +20,8 @@ from api.jobs.resource import JobResource, has_ended, read, rendered_new
 from api.openapi import BODY, responses
 from models.job import State
 from models.session import DATABASE_AWAY, transaction
-from workers.doorbell import ring
 from workers.queue import Conflict, Enqueued, NewJob, enqueue
+from workers.wakeup.doorbell import ring
 
 blueprint = APIBlueprint("submit", __name__)
 

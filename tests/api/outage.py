@@ -11,7 +11,7 @@ from sqlalchemy import QueuePool
 from api.edge import rate_limit
 from models import session
 from settings import get_settings
-from workers import connections
+from workers.wakeup import connections
 
 POSTGRES = {"DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
 REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}

@@ -9,7 +9,7 @@ import pytest
 from tests.support import kinds  # noqa: F401  # declares the kinds here as well
 from tests.support.engine import enqueue
 from tests.support.processes import Line, line
-from workers.doorbell import ring
+from workers.wakeup.doorbell import ring
 
 QUICK = {"MAINSTAY_LEASE_SECONDS": "4", "MAINSTAY_DISPATCH_LEASE_SECONDS": "5"}
 """Short leases, so that tests of what happens after them do not take long."""

@@ -10,7 +10,7 @@ from redis import Redis
 from settings import get_settings
 from tests.support.engine import job_row
 from tests.support.processes import eventually
-from workers import doorbell
+from workers.wakeup import doorbell
 
 
 def ended(job):

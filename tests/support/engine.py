@@ -12,10 +12,10 @@ from models.lifecycle import Hint, NewJob
 from models.session import autocommit, transaction
 from settings import get_settings
 from tasks.discovery import handler_of, handlers
+from workers.attempt.execute import execute
+from workers.attempt.keeper import Keeper
 from workers.dispatcher.messages import Waiting
 from workers.dispatcher.turn import Turn
-from workers.execute import execute
-from workers.keeper import Keeper
 from workers.presence import Presence
 from workers.queue import Enqueued
 from workers.queue import enqueue as enqueue_jobs

@@ -12,12 +12,12 @@ from sqlalchemy import Connection, text
 from models.session import DATABASE_AWAY, autocommit, dispose
 from settings import get_settings
 from tasks.discovery import handlers
-from workers import doorbell
 from workers.app import app
 from workers.dispatcher.election import Election
 from workers.dispatcher.messages import REDIS_ERRORS, Publisher, look
+from workers.dispatcher.prune import Pruner, Sweeper
 from workers.dispatcher.turn import Turn
-from workers.prune import Pruner, Sweeper
+from workers.wakeup import doorbell
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from models.lifecycle import Hint
 from tasks import Handler
-from workers.connections import redis_client
+from workers.wakeup.connections import redis_client
 
 REDIS_ERRORS: tuple[type[Exception], ...] = (RedisError, KombuError, OSError)
 """What `look` and `Publisher.publish` raise while Redis is away, frozen, full or starting."""

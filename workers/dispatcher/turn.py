@@ -18,10 +18,10 @@ from models.job import State
 from models.lifecycle import Hint
 from settings import Settings
 from tasks import Handler
-from workers.announce import announce
 from workers.dispatcher.chunks import Candidate, Load, divide, fitting
 from workers.dispatcher.messages import Waiting
 from workers.presence import Lane, bury, lanes
+from workers.wakeup.announce import announce
 
 log = structlog.get_logger()
 

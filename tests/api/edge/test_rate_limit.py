@@ -16,7 +16,7 @@ from api.edge import rate_limit
 from api.edge.rate_limit import Grant, _gcra, _Purse
 from embedded.valkey import Valkey
 from tests.api.outage import REDIS, surroundings
-from workers.connections import redis_client
+from workers.wakeup.connections import redis_client
 
 SLOW = {"MAINSTAY_RATE_LIMIT_PER_SECOND": "0.01"}  # A burst of one, then a call every hundred seconds.
 FEW = {"MAINSTAY_RATE_LIMIT_PER_SECOND": "2"}  # A burst of ten.

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from urllib3 import HTTPResponse
 
-from clients.answer import HEADERS_AT_MOST, KEEP_AT_MOST, Answer, read
+from clients.http.answer import HEADERS_AT_MOST, KEEP_AT_MOST, Answer, read
 
 JSON = "application/json; charset=utf-8"
 

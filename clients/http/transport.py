@@ -19,9 +19,9 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from clients import exchange
-from clients.addresses import EgressPolicy
-from clients.egress import Guard, Resolver, check_url
+from clients.http import exchange
+from clients.http.addresses import EgressPolicy
+from clients.http.egress import Guard, Resolver, check_url
 
 # At most 20 x 32 idle connections: below the usual 1,024 open files of a process.
 HOST_POOLS = 20

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from clients.addresses import Address, EgressPolicy
+from clients.http.addresses import Address, EgressPolicy
 
 Resolver: TypeAlias = Callable[..., list[tuple[Any, ...]]]
 

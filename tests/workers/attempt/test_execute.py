@@ -11,8 +11,8 @@ from models.lifecycle import Hint
 from models.session import transaction
 from tasks import Cancelled, Fail, LeaseLost, Park, Retry, Snooze
 from tests.support.engine import enqueue, job_row
-from workers import chunk as chunk_module
-from workers import record as record_module
+from workers.attempt import chunk as chunk_module
+from workers.attempt import record as record_module
 from workers.queue import cancel
 
 

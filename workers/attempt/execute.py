@@ -13,12 +13,12 @@ from models.session import statement
 from settings import get_settings
 from tasks import Fail, Handler, LeaseLost
 from tasks.discovery import handler_of
-from workers import observe
-from workers.chunk import Chunk, Done
-from workers.context import JobContext
-from workers.keeper import Keeper
-from workers.outcome import raised, released, returned
-from workers.record import flush, flush_all
+from workers.attempt import observe
+from workers.attempt.chunk import Chunk, Done
+from workers.attempt.context import JobContext
+from workers.attempt.keeper import Keeper
+from workers.attempt.outcome import raised, released, returned
+from workers.attempt.record import flush, flush_all
 
 log = structlog.get_logger()
 

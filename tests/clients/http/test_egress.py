@@ -9,8 +9,8 @@ import pytest
 import requests
 from urllib3.exceptions import HTTPError
 
-from clients.addresses import EgressPolicy
-from clients.egress import Blocked, Guard, RefusedURL, check_url
+from clients.http.addresses import EgressPolicy
+from clients.http.egress import Blocked, Guard, RefusedURL, check_url
 
 OPEN = EgressPolicy.parse(["127.0.0.0/8", "::1/128"])
 

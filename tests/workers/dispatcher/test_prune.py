@@ -10,8 +10,8 @@ from models.session import autocommit, transaction
 from settings import get_settings
 from tasks import Park
 from tests.support.engine import enqueue
-from workers import prune
-from workers.prune import Pruner
+from workers.dispatcher import prune
+from workers.dispatcher.prune import Pruner
 
 DAYS = timedelta(days=1)
 

@@ -10,7 +10,7 @@ from models.attempt import Outcome
 from models.job import State
 from tasks import Cancel, Cancelled, Fail, Park, Retry, Snooze, TimedOut
 from tasks.backoff import Backoff
-from workers.outcome import MESSAGE_LIMIT, RESULT_LIMIT, Attempted, Stopping, raised, released, returned
+from workers.attempt.outcome import MESSAGE_LIMIT, RESULT_LIMIT, Attempted, Stopping, raised, released, returned
 
 JOB, TOKEN = UUID(int=1), UUID(int=2)
 

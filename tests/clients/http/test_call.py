@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import requests
 
-from clients import exchange
-from clients.addresses import EgressPolicy
-from clients.answer import KEEP_AT_MOST, READ_AT_MOST
-from clients.egress import Blocked, RefusedURL
-from clients.exchange import Exchange
-from clients.http import Lost, NotSent, Request, Timeouts, Untrusted, send
-from clients.transport import GuardedAdapter
+from clients.http import exchange
+from clients.http.addresses import EgressPolicy
+from clients.http.answer import KEEP_AT_MOST, READ_AT_MOST
+from clients.http.call import Lost, NotSent, Request, Timeouts, Untrusted, send
+from clients.http.egress import Blocked, RefusedURL
+from clients.http.exchange import Exchange
+from clients.http.transport import GuardedAdapter
 
 OPEN = EgressPolicy.parse(["127.0.0.0/8"])
 QUICK = Timeouts(connect=timedelta(seconds=0.3), read=timedelta(seconds=0.3), total=timedelta(seconds=5))
@@ -34,7 +34,7 @@ EMPTY = OK + b"Content-Length: 0\r\n\r\n"
 
 @pytest.fixture
 def adapter(resolver: Any) -> Iterator[GuardedAdapter]:
-    context = ssl.create_default_context(cafile=Path(__file__).parent / "tls" / "authority.pem")
+    context = ssl.create_default_context(cafile=Path(__file__).parents[1] / "tls" / "authority.pem")
     adapter = GuardedAdapter(OPEN, resolver=resolver, tls=context)
     yield adapter
     adapter.close()

@@ -17,9 +17,9 @@ from models.lifecycle import Claim, NewJob
 from models.session import statement
 from tasks import Handler, Interrupted, LeaseLost
 from tasks.discovery import handler_of
-from workers.announce import announce
+from workers.attempt.outcome import Attempted, storable
 from workers.files import AppFiles
-from workers.outcome import Attempted, storable
+from workers.wakeup.announce import announce
 
 PROGRESS_INTERVAL = 1.0
 
@@ -83,7 +83,7 @@ class JobContext:
                 self.interrupted_at = self.interrupted_at or time.monotonic()
 
     def attempted(self) -> Attempted:
-        """The facts from which `workers.outcome` decides what follows."""
+        """The facts from which `workers.attempt.outcome` decides what follows."""
         left = None if self._deadline_in is None else self._deadline_in - self.elapsed
         return Attempted(
             self.job_id, self.token, self.attempt, self.max_attempts, self.handler.backoff, left

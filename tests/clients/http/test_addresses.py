@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from clients.addresses import DENIED, METADATA, EgressPolicy
+from clients.http.addresses import DENIED, METADATA, EgressPolicy
 
 # Network, first and last address, and the nearest addresses outside that are public.
 EDGES = [

@@ -18,12 +18,12 @@ from requests.exceptions import ReadTimeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay, wait_random
 from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
 
-from clients import exchange
-from clients.answer import Answer, read
-from clients.egress import RefusedURL, check_url
-from clients.exchange import Exchange
-from clients.outcome import IDEMPOTENT, Failure
-from clients.transport import GuardedAdapter
+from clients.http import exchange
+from clients.http.answer import Answer, read
+from clients.http.egress import RefusedURL, check_url
+from clients.http.exchange import Exchange
+from clients.http.outcome import IDEMPOTENT, Failure
+from clients.http.transport import GuardedAdapter
 
 _OURS = {"User-Agent": "mainstay", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 

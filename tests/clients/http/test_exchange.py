@@ -8,8 +8,8 @@ from time import monotonic
 
 import pytest
 
-from clients import exchange
-from clients.exchange import Exchange, Watchdog
+from clients.http import exchange
+from clients.http.exchange import Exchange, Watchdog
 
 
 @pytest.fixture

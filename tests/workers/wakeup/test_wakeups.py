@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from redis.exceptions import RedisError
 
-from workers import announce, connections, doorbell
+from workers.wakeup import announce, connections, doorbell
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from models import lifecycle
 from models.job import State
 from models.session import DATABASE_AWAY, statement, transaction
-from workers import doorbell
-from workers.announce import announce
-from workers.chunk import Chunk, Done
-from workers.outcome import unrecordable
+from workers.attempt.chunk import Chunk, Done
+from workers.attempt.outcome import unrecordable
+from workers.wakeup import doorbell
+from workers.wakeup.announce import announce
 
 log = structlog.get_logger()
 

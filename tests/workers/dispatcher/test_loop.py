@@ -18,13 +18,13 @@ from settings import get_settings
 from tasks.discovery import handlers
 from tests.support.engine import QUEUES, enqueue, job_row
 from tests.support.processes import workers
-from workers import connections
 from workers.app import app
 from workers.dispatcher.election import FROZEN
 from workers.dispatcher.loop import _Service
 from workers.dispatcher.messages import REDIS_ERRORS, Publisher, Waiting
 from workers.dispatcher.turn import _NEXT_DUE, _READY
 from workers.presence import Presence
+from workers.wakeup import connections
 
 
 @pytest.fixture

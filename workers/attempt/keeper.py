@@ -21,12 +21,12 @@ from models import lease
 from models.session import transaction
 from settings import get_settings
 from tasks import Cancelled, LeaseLost, TimedOut
-from workers import stopping
-from workers.chunk import Chunk, Done
-from workers.context import JobContext
-from workers.outcome import Stopping, raised
+from workers.attempt import stopping
+from workers.attempt.chunk import Chunk, Done
+from workers.attempt.context import JobContext
+from workers.attempt.outcome import Stopping, raised
+from workers.attempt.record import flush
 from workers.presence import Presence
-from workers.record import flush
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clients.outcome import RETRY_AFTER_CAP, Failure, Outcome, classify, may_repeat, retry_after
+from clients.http.outcome import RETRY_AFTER_CAP, Failure, Outcome, classify, may_repeat, retry_after
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH")

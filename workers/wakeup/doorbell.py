@@ -12,7 +12,7 @@ from threading import Condition, Thread
 import structlog
 from redis.exceptions import RedisError
 
-from workers.connections import redis_client
+from workers.wakeup.connections import redis_client
 
 log = structlog.get_logger()
 

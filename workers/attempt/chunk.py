@@ -11,8 +11,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from models.lifecycle import Claim, Ending, NewJob
-from workers.context import JobContext
-from workers.outcome import released
+from workers.attempt.context import JobContext
+from workers.attempt.outcome import released
 
 FLUSH_AFTER = 0.05
 """Seconds of work after which endings are written down."""

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
-from workers.connections import redis_client
+from workers.wakeup.connections import redis_client
 
 log = structlog.get_logger()
 

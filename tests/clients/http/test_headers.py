@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.headers import MAX_HEADERS, MAX_VALUE, RefusedHeader, check_headers
+from clients.http.headers import MAX_HEADERS, MAX_VALUE, RefusedHeader, check_headers
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from settings import get_settings
 from tasks import LeaseLost, TimedOut
 from tests.support.engine import enqueue, job_row
 from tests.support.processes import eventually
-from workers import keeper as keeper_module
-from workers import record as record_module
-from workers import stopping
+from workers.attempt import keeper as keeper_module
+from workers.attempt import record as record_module
+from workers.attempt import stopping
 
 MINUTE = timedelta(minutes=1)
 
