@@ -15,8 +15,8 @@ def begun(notes):
     return [note for note in notes() if note[0] == "begin"]
 
 
-def test_a_killed_pool_child_is_noticed_at_once(processes, submit, notes):
-    processes.dispatcher()
+def test_a_killed_pool_child_is_noticed_long_before_its_lease_runs_out(processes, submit, notes):
+    processes.dispatcher(MAINSTAY_LEASE_SECONDS="300")
     processes.worker(MAINSTAY_LEASE_SECONDS="300", queue="default")
     job = submit("flow.work", 3)
     pid = int(eventually(lambda: begun(notes))[0][3])
