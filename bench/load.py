@@ -1,4 +1,4 @@
-"""A load generator that costs little: a few processes, each with some keep-alive connections over bare sockets.
+"""A load generator that costs little: a few processes with some connections each, over bare sockets, kept if possible.
 
 The request's bytes are made once, and of an answer only its status and its length are read. How much processor time the
 generator itself took is part of what it answers, so that a report can say whether the client was the bottleneck.
@@ -83,57 +83,69 @@ def _together(pipes: Sequence[Connection]) -> list[tuple[float, float]]:
 
 def _client(pipe: Connection, request: Request, connections: int, seconds: float) -> None:
     try:
-        sessions = [_Session(request) for _ in range(connections)]
-        pipe.send(None)
-        pipe.recv()
-        pipe.send(_drive(sessions, seconds))
+        with selectors.DefaultSelector() as selector:
+            sessions = [_Session(request, selector) for _ in range(connections)]
+            pipe.send(None)
+            pipe.recv()
+            pipe.send(_drive(sessions, selector, seconds))
     except (UnexpectedAnswer, OSError) as error:
         pipe.send(f"{request.method} {request.path}: {error}")
 
 
-def _drive(sessions: Sequence["_Session"], seconds: float) -> tuple[float, float]:
+def _drive(sessions: Sequence["_Session"], selector: selectors.BaseSelector, seconds: float) -> tuple[float, float]:
     started = last = time.monotonic()
     cpu, answers = time.process_time(), 0
-    with selectors.DefaultSelector() as selector:
-        for session in sessions:
-            selector.register(session.socket, selectors.EVENT_READ, session)
-            session.send()
-        # The clock stops at an answer: of slow requests too few fit in to neglect the ones under way.
-        while not answers or last - started < seconds:
-            ready = selector.select(TIMEOUT)
-            if not ready:
-                raise UnexpectedAnswer(f"no answer within {TIMEOUT:.0f} s")
-            if complete := sum(key.data.receive() for key, _ in ready):
-                answers, last = answers + complete, time.monotonic()
+    for session in sessions:
+        session.send()
+    # The clock stops at an answer: of slow requests too few fit in to neglect the ones under way.
+    while not answers or last - started < seconds:
+        ready = selector.select(TIMEOUT)
+        if not ready:
+            raise UnexpectedAnswer(f"no answer within {TIMEOUT:.0f} s")
+        if complete := sum(key.data.receive() for key, _ in ready):
+            answers, last = answers + complete, time.monotonic()
     return answers / (last - started), (time.process_time() - cpu) / (last - started)
 
 
 class _Session:
     """One connection with one request under way."""
 
-    def __init__(self, request: Request) -> None:
-        self.socket = socket.create_connection((LOOPBACK, request.port), timeout=TIMEOUT)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, request: Request, selector: selectors.BaseSelector) -> None:
+        self._port = request.port
         self._request = request.encoded()
         self._status = f"HTTP/1.1 {request.status} ".encode()
+        self._selector = selector
         self._answer = b""
+        self._open()
 
     def send(self) -> None:
-        self.socket.sendall(self._request)
+        self._socket.sendall(self._request)
 
     def receive(self) -> bool:
         """Read what there is; whether an answer is complete, after which the next request is already sent."""
-        read = self.socket.recv(1 << 20)
+        read = self._socket.recv(1 << 20)
         self._answer += read
-        if not read:
-            raise UnexpectedAnswer("the server closed the connection")
         if not _is_complete(self._answer):
+            if not read:
+                raise UnexpectedAnswer("the server closed the connection")
             return False
         if not self._answer.startswith(self._status):
             raise UnexpectedAnswer(self._answer[:300].decode(errors="replace"))
+        if b"\r\nconnection: close\r\n" in self._answer.lower():
+            self._close()
+            self._open()
         self._answer = b""
         self.send()
         return True
+
+    def _open(self) -> None:
+        self._socket = socket.create_connection((LOOPBACK, self._port), timeout=TIMEOUT)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(self._socket, selectors.EVENT_READ, self)
+
+    def _close(self) -> None:
+        self._selector.unregister(self._socket)
+        self._socket.close()
 
 
 def _is_complete(answer: bytes) -> bool:
