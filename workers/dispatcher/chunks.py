@@ -12,6 +12,10 @@ COST = 0.0001
 """Seconds that claiming and recording add to every job."""
 
 
+MESSAGE_COST = 0.003
+"""Seconds that a message itself costs a worker, whatever it carries."""
+
+
 class Candidate(NamedTuple):
     """A ready job; `alone` if it must not share a message."""
 
@@ -32,6 +36,16 @@ def fitting(seconds: float | None, limit: int) -> int:
     if seconds is None:
         return 1
     return max(1, min(limit, int(TARGET / (seconds + COST))))
+
+
+def rounds(messages: Sequence[float], least: int, most: int) -> int:
+    """How many messages per slot may wait, given how many seconds of work each kind's messages carry.
+
+    `least` of full ones. Lighter ones are gone sooner than the dispatcher looks again, so that more of them may wait,
+    up to `most`: always about the same amount of work.
+    """
+    heaviest = max(messages, default=TARGET) + MESSAGE_COST
+    return max(least, min(most, int(least * TARGET / heaviest)))
 
 
 def divide(candidates: Sequence[Candidate], sizes: Mapping[str, int], slots: int, room: int) -> list[Load]:

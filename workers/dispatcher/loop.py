@@ -24,7 +24,8 @@ log = structlog.get_logger()
 POLL = 1.0
 LOOK_INTERVAL = 0.1
 """Seconds after which every queue is looked at, however often the bell of one of them rings."""
-BUSY_POLL = 0.01
+BUSY_POLL, SLOW_POLL = 0.002, 0.05
+"""Seconds between looks while more is ready than fits: soon after something was sent, less and less often otherwise."""
 UPKEEP_INTERVAL = 1.0
 FILES_LANE = "data"
 """Whoever dispatches this queue also sweeps the files."""
@@ -91,6 +92,7 @@ class _Service:
         self._turn = Turn(connection, get_settings(), handlers(), self._publisher.publish)
         self._pruner = Pruner(connection, get_settings())
         self._sweeper = Sweeper()
+        self._poll = BUSY_POLL
         self._looked_at = 0.0
         self._upkeep_at = 0.0
         self._rescue_from = 0.0
@@ -102,14 +104,16 @@ class _Service:
 
     def look_after(self) -> float:
         """One turn. Returns how many seconds the next one can wait, unless a doorbell rings."""
+        sent = self._turn.sent
         busy = self._dispatch(self._worth_a_look())
+        self._poll = BUSY_POLL if self._turn.sent > sent else min(2 * self._poll, SLOW_POLL)
         staged = self._turn.stage(self.held)
         if time.monotonic() - self._upkeep_at >= UPKEEP_INTERVAL:
             self._upkeep_at = time.monotonic()
             self._keep_up()
         if busy is None:
             return PAUSE
-        return BUSY_POLL if busy or staged else self._idle()
+        return self._poll if busy or staged else self._idle()
 
     def _worth_a_look(self) -> Sequence[str]:
         """The queue that rang, and now and then all: work that nobody rings for must not wait for a silence."""

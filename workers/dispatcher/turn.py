@@ -18,7 +18,7 @@ from models.job import State
 from models.lifecycle import Hint
 from settings import Settings
 from tasks import Handler
-from workers.dispatcher.chunks import Candidate, Load, divide, fitting
+from workers.dispatcher.chunks import COST, TARGET, Candidate, Load, divide, fitting, rounds
 from workers.dispatcher.messages import Waiting
 from workers.presence import Lane, bury, lanes
 from workers.wakeup.announce import announce
@@ -28,7 +28,8 @@ log = structlog.get_logger()
 PAGE = 4000
 BATCH = 1000
 ROUNDS = 2
-"""How many messages per worker slot may wait in Redis."""
+"""How many messages per worker slot may wait in Redis; of messages with little work in them, up to this many:"""
+LIGHT_ROUNDS = 16
 UPKEEP_INTERVAL = 1.0
 
 Publish: TypeAlias = Callable[[str, str, Sequence[Hint]], None]
@@ -50,7 +51,12 @@ class Turn:
         self._publish = publish
         self._learned_at = -UPKEEP_INTERVAL
         self._lanes: Mapping[str, Lane] = {}
+        self._seconds: Mapping[str, float] = {}
         self._sizes: dict[str, int] = {}
+        self._rounds: dict[str, int] = {}
+        """By queue, what suited the jobs that were dispatched last."""
+        self.sent = 0
+        """Messages published so far."""
         self._suspects: dict[str, UUID] = {}
         """By queue, the suspect that was dispatched last."""
 
@@ -89,11 +95,14 @@ class Turn:
         lane = self._lanes.get(queue)
         if lane is None:
             return False
-        room = ROUNDS * lane.slots - waiting.messages
+        room = self._rounds.get(queue, ROUNDS) * lane.slots - waiting.messages
         if room <= 0:
             return True
-        marked = self._mark(queue, lane, room)
+        candidates = self._ready(queue, lane, room)
+        self._rounds[queue] = self._suited_rounds(candidates)
+        marked = self._mark(candidates, lane, room)
         self._send(queue, marked)
+        self.sent += len(marked)
         return len(marked) >= room
 
     def bury_workers(self) -> None:
@@ -107,20 +116,26 @@ class Turn:
             seconds = session.scalar(_NEXT_DUE, {"queues": list(queues)})
         return None if seconds is None else max(0.0, float(seconds))
 
-    def _mark(self, queue: str, lane: Lane, room: int) -> list[tuple[Load, list[Hint]]]:
+    def _suited_rounds(self, candidates: Sequence[Candidate]) -> int:
+        """A kind that nobody has observed yet counts as heavy."""
+        kinds = {candidate.kind for candidate in candidates}
+        messages = [(self._seconds.get(kind, TARGET) + COST) * self._sizes[kind] for kind in kinds]
+        return rounds(messages, ROUNDS, LIGHT_ROUNDS)
+
+    def _mark(self, candidates: Sequence[Candidate], lane: Lane, room: int) -> list[tuple[Load, list[Hint]]]:
+        loads = divide(candidates, self._sizes, lane.slots, room)
+        ids = [job_id for load in loads for job_id in load.ids]
         with self._session() as session:
-            candidates = self._ready(session, queue, lane, room)
-            loads = divide(candidates, self._sizes, lane.slots, room)
-            ids = [job_id for load in loads for job_id in load.ids]
             hints = lifecycle.dispatch(session, ids, self._settings.dispatch_lease) if ids else {}
         marked = [(load, [hints[job_id] for job_id in load.ids if job_id in hints]) for load in loads]
         return [(load, hints) for load, hints in marked if hints]
 
-    def _ready(self, session: Session, queue: str, lane: Lane, room: int) -> list[Candidate]:
+    def _ready(self, queue: str, lane: Lane, room: int) -> list[Candidate]:
         known = [kind for kind in lane.kinds if kind in self._handlers]
         limit = min(PAGE, room * max((self._sizes.get(kind, 1) for kind in known), default=1))
         values = {"queue": queue, "kinds": known, "limit": limit, "max_lost": self._settings.max_lost}
-        rows = session.execute(_READY, {**values, "suspects": not self._suspect_is_out(session, queue)}).all()
+        with self._session() as session:
+            rows = session.execute(_READY, {**values, "suspects": not self._suspect_is_out(session, queue)}).all()
         first, *others = [row.id for row in rows if row.suspect] or [None]
         if first is not None:
             self._suspects[queue] = first
@@ -158,8 +173,8 @@ class Turn:
         self._learned_at = time.monotonic()
         with self._session() as session:
             self._lanes = lanes(session, self._settings.lease)
-            observed = {row.kind: row.seconds for row in session.execute(select(Kind.kind, Kind.seconds))}
-        self._sizes = {kind: fitting(observed.get(kind), self._settings.max_chunk) for kind in self._handlers}
+            self._seconds = {row.kind: row.seconds for row in session.execute(select(Kind.kind, Kind.seconds))}
+        self._sizes = {kind: fitting(self._seconds.get(kind), self._settings.max_chunk) for kind in self._handlers}
 
     def _begin_anew(self, queue: str) -> None:
         """Redis was wiped: what was published before is gone, so its jobs need not wait for their lease."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.dispatcher.chunks import Candidate, divide, fitting
+from workers.dispatcher.chunks import TARGET, Candidate, divide, fitting, rounds
 
 
 def jobs(*kinds: str, alone: bool = False) -> list[Candidate]:
@@ -66,3 +66,10 @@ def test_nothing_is_sent_twice_or_mixed(candidates, size, slots, room):
     assert all(len(load.ids) <= size for load in loads)
     if given_jobs:
         assert given_jobs[0].id in sent
+
+
+@pytest.mark.parametrize(
+    ("messages", "number"), [([], 2), ([TARGET], 2), ([3600.0], 2), ([0.0], 16), ([0.0, TARGET], 2), ([0.012], 10)]
+)
+def test_the_lighter_the_messages_the_more_of_them_may_wait(messages, number):
+    assert rounds(messages, least=2, most=16) == number
