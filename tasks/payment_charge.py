@@ -5,10 +5,8 @@ payment at most one successful charge. What is about to be sent is saved before 
 earlier attempt, the next one looks at the provider before it acts.
 """
 
-import re
 import time
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from clients.stripe import (
+from clients.payment_provider import (
     CallContext,
     CallResult,
     CreateParams,
@@ -26,24 +24,17 @@ from clients.stripe import (
     PaymentStatus,
     Snapshot,
     Step,
-    StripeProvider,
     call_key,
 )
+from clients.stripe import StripeProvider
 from settings import get_settings
 from tasks import Cancelled, Context, Ending, Fail, Park, Retry, TimedOut, handler
 from tasks.backoff import Backoff
+from tasks.card_guard import refuse_card_data
 
 # The provider forgets keys after 24 hours, and then a replay is a new request.
 REPLAY_LIMIT = timedelta(hours=23)
 RESERVED = "mainstay_"
-CARD_DIGITS = range(13, 20)
-# More than all fields together may hold; it bounds the search for card numbers, which is slow on hostile texts.
-TEXT_LIMIT = 32_768
-CARD_FIELDS = frozenset({"number", "card_number", "cardnumber", "pan", "cvc", "cvv", "cvc2", "cvv2", "security_code"})
-DIGIT_GROUPS = re.compile(r"\d+(?:[ .-]{1,2}\d+)*")
-# Each digit's double, its own digits summed.
-DOUBLED = str.maketrans("0123456789", "0246813579")
-CARD_PREFIX = re.compile(r"3[0-9]|4|5|6|81|2(22[1-9]|2[3-9]|[3-6]|7[01]|720)")
 
 # Currencies whose smallest unit at the provider is ISO 4217's; the exceptions stay out until they are verified.
 Currency = Literal[
@@ -87,13 +78,7 @@ class Params(BaseModel, extra="forbid", hide_input_in_errors=True):
     @model_validator(mode="before")
     @classmethod
     def _no_card_data(cls, given: Any) -> Any:
-        """Refuse card numbers and security codes wherever they stand; the refusal repeats nothing of them."""
-        texts = list(_texts(given))
-        if sum(len(text) for _, text in texts) > TEXT_LIMIT:
-            raise PydanticCustomError("params_too_long", "the texts are longer together than all fields may be")
-        if any(_is_card_data(name, text) for name, text in texts):
-            message = "card data is not accepted: send the token that the provider gave for the card"
-            raise PydanticCustomError("card_data_not_allowed", message)
+        refuse_card_data(given)
         return given
 
     @field_validator("metadata")
@@ -360,45 +345,3 @@ def _result(snapshot: Snapshot) -> dict[str, Any]:
         "capture_before": snapshot.capture_before.isoformat() if snapshot.capture_before else None,
         "livemode": snapshot.livemode,
     }
-
-
-def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every name and text in a JSON value, numbers included: a card number may come as one."""
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield str(key), str(key)
-            yield from _texts(below, str(key))
-    elif isinstance(value, list | tuple):
-        for below in value:
-            yield from _texts(below, name)
-    elif isinstance(value, str):
-        yield name, value
-    elif isinstance(value, int) and value < 10**CARD_DIGITS.stop:
-        yield name, str(value)
-
-
-def _is_card_data(name: str, text: str) -> bool:
-    plain = unicodedata.normalize("NFKC", text)
-    return name.lower() in CARD_FIELDS or any(
-        _is_card_number(digits) for run in DIGIT_GROUPS.findall(plain) for digits in _candidates(run)
-    )
-
-
-def _candidates(run: str) -> Iterator[str]:
-    """The numbers that neighbouring groups of digits may have been meant to form."""
-    groups = re.findall(r"\d+", run)
-    for start in range(len(groups)):
-        digits = ""
-        for group in groups[start:]:
-            digits += group
-            if len(digits) >= CARD_DIGITS.stop:
-                break
-            if len(digits) in CARD_DIGITS:
-                yield digits
-
-
-def _is_card_number(digits: str) -> bool:
-    """Whether digits have a card's prefix and check digit (ISO/IEC 7812-1)."""
-    if CARD_PREFIX.match(digits) is None:
-        return False
-    return (sum(map(int, digits[-1::-2])) + sum(map(int, digits[-2::-2].translate(DOUBLED)))) % 10 == 0
