@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -226,6 +226,8 @@ class Charge:
                 raise self._again("payment_processing", "the provider is still working on the payment")
             case PaymentStatus.CREATED:
                 raise self._again("not_confirmed", "the payment could not be confirmed yet")
+            case _:
+                assert_never(snapshot.status)
 
     def _verify(self, snapshot: Snapshot) -> None:
         expected = (self._params.amount, self._params.currency, str(self._context.job_id))
