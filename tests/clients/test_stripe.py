@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 import stripe
 
-from clients.stripe import (
+from clients.payment_provider import (
     CallContext,
     CallResult,
     CreateParams,
     OutcomeClass,
     PaymentStatus,
     Step,
-    StripeProvider,
     call_key,
 )
+from clients.stripe import StripeProvider
 from sandbox.server import Behaviour, Reply, Reset, Server, Stream
 from tests.sandbox.process import Sandbox, running_sandbox
 
