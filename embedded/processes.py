@@ -62,6 +62,16 @@ def end(process: subprocess.Popen[bytes], request: signal.Signals, deadline: flo
         # Long gone, perhaps: its number may be another's by now.
         return
     process.send_signal(request)
+    await_end(process, deadline)
+
+
+def await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
+    """Wait for a process that was asked to stop, past the deadline (seconds) kill it; what it started ends with it.
+
+    Asking twice is no courtesy: an interpreter on its way out has put the signal's own effect back already.
+    """
+    if process.poll() is not None:
+        return
     with suppress(subprocess.TimeoutExpired):
         process.wait(deadline)
     with suppress(ProcessLookupError):

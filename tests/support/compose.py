@@ -17,7 +17,7 @@ from typing import Any, Self
 import yaml
 
 from embedded.ports import LOOPBACK, free_port
-from embedded.processes import end, spawn
+from embedded.processes import await_end, end, spawn
 
 ROOT = Path(__file__).parents[2]
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -69,7 +69,7 @@ class Compose:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in processes.values():
-            end(process, signal.SIGTERM, STOP_DEADLINE)
+            await_end(process, STOP_DEADLINE)
         return {name: process.returncode for name, process in processes.items()}
 
     def url(self, port: str) -> str:
