@@ -51,11 +51,12 @@ def rounds(messages: Sequence[float], least: int, most: int) -> int:
 def divide(candidates: Sequence[Candidate], sizes: Mapping[str, int], slots: int, room: int) -> list[Load]:
     """At most `room` messages, taken from `candidates` in their order, each of one kind.
 
-    A message holds no more than its kind's size, and no more than its share when all slots were to get some: a few jobs
-    spread over idle workers end sooner than the same jobs in one chunk.
+    A message holds no more than its kind's size, and no more than its share when all slots, or as many as there is room
+    for, were to get some: a few jobs spread over idle workers end sooner than the same jobs in one chunk.
     """
     totals = Counter(candidate.kind for candidate in candidates)
-    limits = {kind: min(sizes.get(kind, 1), math.ceil(total / max(slots, 1))) for kind, total in totals.items()}
+    shares = max(min(slots, room), 1)
+    limits = {kind: min(sizes.get(kind, 1), math.ceil(total / shares)) for kind, total in totals.items()}
     loads: list[tuple[str, list[UUID]]] = []
     open_loads: dict[str, list[UUID]] = {}
     for candidate in candidates:

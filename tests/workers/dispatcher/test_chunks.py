@@ -34,6 +34,11 @@ def test_few_jobs_are_spread_over_all_slots():
     assert [len(load.ids) for load in loads] == [2, 2, 2, 2]
 
 
+def test_few_jobs_are_not_spread_over_more_messages_than_there_is_room_for():
+    loads = divide(jobs(*"aaaaaaaa"), {"a": 500}, 4, 1)
+    assert [len(load.ids) for load in loads] == [8]
+
+
 def test_there_are_never_more_messages_than_room():
     assert len(divide(jobs(*"aaaaaaaa"), {"a": 1}, 1, 3)) == 3
 
