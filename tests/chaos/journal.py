@@ -10,7 +10,8 @@ from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID
 
-RECENT = 500
+RECENT = 50
+"""Few, so that whoever asks for one finds it waiting or running now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Journal:
         return None
 
     def recent(self, chance: Random) -> UUID | None:
-        """Any of the last few hundred accepted jobs."""
+        """Any of the jobs that were accepted last."""
         with self._lock:
             return chance.choice(self._recent) if self._recent else None
 

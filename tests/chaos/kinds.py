@@ -39,7 +39,7 @@ class Sink(BaseModel, extra="forbid"):
 class Span(BaseModel, extra="forbid"):
     """How long to take."""
 
-    seconds: float
+    seconds: float = 30
 
 
 class Until(BaseModel, extra="forbid"):
