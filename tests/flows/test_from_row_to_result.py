@@ -58,3 +58,11 @@ def test_the_threads_pool_of_the_integrations_lane_runs_many_at_once(processes, 
     eventually(lambda: len([note for note in notes() if note[0] == "begin"]) == 16)
     eventually(lambda: all(ended(job) for job in jobs))
     assert len({note[3] for note in notes()}) == 1
+
+
+def test_no_transaction_is_open_while_a_handler_runs(processes, submit):
+    processes.dispatcher()
+    processes.worker(concurrency=1)
+    jobs = [submit("flow.look", 0.5) for _ in range(3)]
+    eventually(lambda: all(ended(job) for job in jobs))
+    assert [job_row(job).result for job in jobs] == [{"open": 0}] * 3

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy import text
 
+from models.session import transaction
 from tasks import Context, handler
 
 
@@ -55,3 +57,26 @@ def poison(params: File, context: Context) -> None:
 def count(params: File, context: Context) -> None:
     """Be quick."""
     note(params, context, "end")
+
+
+@handler("flow.fork", File)
+def fork(params: File, context: Context) -> dict[str, Any]:
+    """Fork, and let the child come back as well."""
+    if not os.fork():
+        note(params, context, "child")
+        return {"pid": os.getpid()}
+    note(params, context, "end")
+    return {"pid": os.getpid()}
+
+
+@handler("flow.look", File)
+def look(params: File, context: Context) -> dict[str, Any]:
+    """Count the transactions that were open before the handler began and still are."""
+    with transaction() as session:
+        begun = session.scalar(text("SELECT now()"))
+    time.sleep(params.seconds)
+    with transaction() as session:
+        open_ever_since = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start < :begun"
+        )
+        return {"open": session.scalar(open_ever_since, {"begun": begun})}

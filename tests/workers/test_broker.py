@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from celery.app.defaults import SETTING_KEYS
+from celery.backends.base import DisabledBackend
 from celery.worker import heartbeat
 from kombu import Connection
 from kombu.transport import redis
@@ -93,6 +94,11 @@ def test_a_transport_option_reaches_the_connection(name):
 @pytest.mark.parametrize("name", LEFT_ALONE)
 def test_an_option_that_would_lose_messages_is_not_set(name):
     assert name not in celeryconfig.broker_transport_options
+
+
+def test_no_result_is_stored_anywhere_but_in_postgres():
+    assert type(app.backend) is DisabledBackend
+    assert all(task.ignore_result for task in app.tasks.values() if task.name in handlers())
 
 
 def test_celery_knows_every_setting_that_is_made():
