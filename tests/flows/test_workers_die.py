@@ -3,6 +3,8 @@
 import os
 import signal
 
+import psutil
+
 from tests.support.engine import job_row
 from tests.support.processes import eventually, workers
 
@@ -81,6 +83,26 @@ def test_a_poison_job_spares_those_who_run_beside_it_in_its_process(processes, s
     eventually(lambda: ended(poison) and all(ended(job) for job in beside))
     assert (job_row(poison).state, job_row(poison).lost) == ("failed", 3)
     assert {job_row(job).state for job in beside} == {"succeeded"}
+
+
+def gone(pid):
+    """Whether the process has ended, though its parent may not have looked yet."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_child_that_comes_back_from_its_parents_handler_says_nothing(processes, submit, notes):
+    processes.dispatcher()
+    processes.worker(concurrency=1)
+    jobs = [submit("flow.fork") for _ in range(3)]
+    eventually(lambda: all(ended(job) for job in jobs) and len(notes()) == 6)
+    children = {int(note[3]) for note in notes() if note[0] == "child"}
+    (worker,) = {int(note[3]) for note in notes() if note[0] == "end"}
+    assert [job_row(job).result for job in jobs] == [{"pid": worker}] * 3
+    eventually(lambda: all(gone(pid) for pid in children))
+    assert "attempt_had_lost_its_job" not in processes.log()
+    after = submit("flow.work")
+    eventually(lambda: ended(after))
+    assert job_row(after).result == {"pid": worker}
 
 
 def test_a_handler_that_ignores_its_time_limit_is_killed_and_said_to_have_timed_out(processes, submit, notes):

@@ -1,7 +1,9 @@
 """Execute: claim the jobs of one message, perform them one after the other, record how each ended."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 import structlog
@@ -84,12 +86,26 @@ def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending:
     try:
         params = _params(handler, claim)
         context.check_cancelled()
-        return returned(context.attempted(), handler.perform(params, context))
+        return returned(context.attempted(), _handle(handler, params, context))
     except LeaseLost:
         context.log.warning("lease_lost")
         return released(claim.id, claim.token)
     except BaseException as exception:  # noqa: BLE001  # whatever a handler raises ends its attempt, not the worker
         return _raised(context, exception)
+
+
+def _handle(handler: Handler, params: object, context: JobContext) -> Mapping[str, Any] | None:
+    """What the handler returns.
+
+    A handler that forks may come back in its child as well. Nothing here belongs to that one, neither the attempt nor
+    the connections nor the pool's pipes: it ends on the spot.
+    """
+    process = os.getpid()
+    try:
+        return handler.perform(params, context)
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
 
 
 def _raised(context: JobContext, exception: BaseException) -> Ending:
