@@ -103,6 +103,10 @@ class Load:
             raise NotAccepted(f"{kind}: {self._journal.requests[name].refused or 'no answer'}")
         return ids[0]
 
+    def burst(self) -> None:
+        """Submit, from the caller's thread, one bulk of slow jobs: more than the workers can do in a few seconds."""
+        self._client.submit(burst(f"burst-{next(self._extra)}"), lambda seconds: time.sleep(seconds) or self._stopping.is_set())
+
     def _submitting(self, draw: Callable[[], Order], pace: Pace) -> None:
         while not self._stopping.is_set():
             order = draw()

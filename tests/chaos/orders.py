@@ -15,6 +15,7 @@ SMALLEST_BULK, LARGEST_BULK = 20, 200
 UNIQUE_KEYS = 5
 """So few that many find a job that has not ended."""
 LATEST_S = 5.0
+BURST_JOBS, BURST_SECONDS = 60, 0.2
 WAIT_S = 1
 PLAN = "plan"
 """So begin the names of the requests that the plan makes; their jobs are left alone."""
@@ -101,6 +102,13 @@ class Orders:
 def one(name: str, body: Body, **options: Any) -> Order:
     """The order of one job."""
     return Order(name, 1, "/v1/jobs", json.dumps(body).encode(), **options)
+
+
+def burst(name: str) -> Order:
+    """The order of a few seconds' work for every worker."""
+    job = {"kind": "chaos.slow", "params": {"seconds": BURST_SECONDS}, "labels": {"request": name}}
+    jobs = [{**job, "queue": queue} for queue in ("default", "integrations") for _ in range(BURST_JOBS)]
+    return Order(name, len(jobs), "/v1/jobs/bulk", json.dumps(jobs).encode(), JSON, key=name)
 
 
 def _pick(chance: Random, weights: Mapping[str, float]) -> str:

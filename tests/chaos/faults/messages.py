@@ -1,0 +1,92 @@
+"""Messages: doubled, reordered, replayed late, lost; a bell that nobody hears; a kind that an old worker does not know."""
+
+import signal
+from functools import partial
+
+from tests.chaos import points
+from tests.chaos.faults import Course, DidNotHappen, fault
+from tests.chaos.faults.workers import strike
+from tests.chaos.field import Field
+
+QUEUES = ("default", "integrations", "payments")
+CAPTURE_DEADLINE = 20.0
+DEPLOY_DEADLINE = 120.0
+JOBS = 3
+
+
+@fault("messages")
+def duplicate_messages(field: Field) -> Course:
+    """What waits in Redis waits there three times."""
+    queue, messages = yield from _captured(field)
+    field.redis.lpush(queue, *messages, *messages)
+
+
+@fault("messages")
+def reorder_messages(field: Field) -> Course:
+    """What waits in Redis waits in the opposite order."""
+    queue, messages = yield from _captured(field, least=2)
+    pipe = field.redis.pipeline(transaction=True)
+    pipe.lrange(queue, 0, -1)
+    for message in messages:
+        pipe.lrem(queue, 1, message)
+        pipe.lpush(queue, message)
+    pipe.execute()
+
+
+@fault("messages")
+def replay_messages(field: Field) -> Course:
+    """What waited in Redis comes once more when it has long been done."""
+    queue, messages = yield from _captured(field)
+    yield field.scale.dispatch_lease
+    field.redis.lpush(queue, *messages)
+
+
+@fault("messages")
+def lose_messages(field: Field) -> Course:
+    """What waits in Redis is gone, and nothing tells of it."""
+    queue, messages = yield from _captured(field)
+    pipe = field.redis.pipeline(transaction=True)
+    for message in messages:
+        pipe.lrem(queue, 1, message)
+    if not sum(pipe.execute()):
+        raise DidNotHappen("the messages were taken before they could be lost")
+
+
+def _captured(field: Field, least: int = 1) -> Course:
+    """Messages that wait, seen while a burst of jobs keeps the workers busy."""
+    field.burst()
+    found = yield from field.until(lambda: _waiting(field, least), CAPTURE_DEADLINE, "no message ever waited")
+    return found
+
+
+def _waiting(field: Field, least: int) -> tuple[str, list[bytes]] | None:
+    for queue in QUEUES:
+        messages = field.redis.lrange(queue, 0, -1)
+        if len(messages) >= least:
+            return queue, messages
+    return None
+
+
+@fault("bell")
+def lose_a_ring(field: Field) -> Course:
+    """A submission is stored and its ring lost: the dispatcher finds it at its next look."""
+    yield from strike(points.RING, points.SKIP, field)
+
+
+@fault("deploy")
+def unknown_kind(field: Field) -> Course:
+    """A new worker beside old ones that do not know its kind: jobs of it are submitted before, and all are performed."""
+    jobs = [(yield from field.submit("chaos.new"))]
+    worker = field.fleet.add_worker("worker-new", "default", "-c", "1", CHAOS_NEW_KIND="1")
+    for _ in range(JOBS):
+        jobs.append((yield from field.submit("chaos.new")))
+    try:
+        yield from field.until(partial(field.scalar, _PERFORMED, ids=jobs), DEPLOY_DEADLINE, "the kind was not performed")
+    finally:
+        field.fleet.held.add(worker.name)
+        worker.signal(signal.SIGTERM)
+    yield from field.until(lambda: not worker.alive, DEPLOY_DEADLINE, "the new worker did not stop")
+    field.fleet.remove(worker.name)
+
+
+_PERFORMED = "SELECT bool_and(state = 'succeeded') FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))"

@@ -1,0 +1,156 @@
+"""One run, from an empty folder to a verdict."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import App
+from models.session import dispose, transaction
+from tasks import QUEUES
+from tests.chaos import audit
+from tests.chaos.director import Director
+from tests.chaos.faults import FAULTS, load_all
+from tests.chaos.field import Field, Recovery
+from tests.chaos.fleet import Fleet, sabotaged
+from tests.chaos.invariants import Charge, Count, End, count, ends, read_charges
+from tests.chaos.journal import Journal
+from tests.chaos.load import Load
+from tests.chaos.orders import Mix
+from tests.chaos.plan import Scale, measured, storm
+from tests.chaos.sink import read_effects
+from workers import keys
+
+SETTLE = 2.0
+LIVE = "SELECT count(*) FROM jobs WHERE state IN ('scheduled', 'ready', 'dispatched', 'running')"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of a run."""
+
+    seed: int
+    scale: Scale
+    faults: tuple[str, ...]
+    """Names; none means all."""
+    mix: Mix
+    sabotage: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of it."""
+
+    order: Order
+    planned: Counter[str]
+    happened: Counter[str]
+    missed: list[str]
+    recoveries: list[Recovery]
+    counts: list[Count]
+    ends: list[End]
+    submitted: int
+    effects: int
+    charges: int
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept, every fault happened and every recovery was in time."""
+        kept = not any(count.violated for count in self.counts)
+        return kept and self.planned == self.happened and all(r.seconds <= r.target for r in self.recoveries)
+
+
+def run(order: Order, folder: Path, disk: Path | None, say: Callable[[str], None]) -> Verdict:
+    """Start everything, do harm, wait for the last job, count."""
+    load_all()
+    rng = random.Random(order.seed)
+    began = time.monotonic()
+    with Fleet(folder, _environment(order), disk) as fleet:
+        audit.install(fleet.engine)
+        journal = Journal()
+        load = Load(fleet.api_url, _key(), fleet.sink_url, journal, order.seed, order.scale.rate, order.mix)
+        director = Director(fleet, rng, say)
+        field = Field(fleet, load, journal, order.scale, rng, lambda: director.undisturbed)
+        load.start()
+        try:
+            quiet = _harm(order, director, field)
+        finally:
+            load.stop()
+        fleet.heal()
+        say("no more faults: waiting for the last job")
+        _drain(director, field)
+        counts, reached = _count(field, quiet)
+        return Verdict(
+            order, director.planned, director.happened, director.missed, field.recoveries, counts, reached,
+            load.submitted, len(read_effects(fleet.effects)), len(_charges(fleet)), time.monotonic() - began,
+        )  # fmt: skip
+
+
+def _environment(order: Order) -> dict[str, str]:
+    return {
+        "MAINSTAY_LEASE_SECONDS": str(order.scale.lease),
+        "MAINSTAY_DISPATCH_LEASE_SECONDS": str(order.scale.dispatch_lease),
+        **sabotaged(order.sabotage),
+    }
+
+
+def _key() -> str:
+    with transaction() as session:
+        session.add(App(name="chaos"))
+        session.flush()
+        secret = keys.create(session, "chaos", "load", keys.APP_SCOPES).secret
+    dispose()
+    return secret
+
+
+def _harm(order: Order, director: Director, field: Field) -> list[tuple[datetime, datetime]]:
+    """Peace, then each measured fault by itself, then the storm. Returns the span of peace."""
+    chosen = [fault for name, fault in sorted(FAULTS.items()) if not order.faults or name in order.faults]
+    since = field.now()
+    director.wait(order.scale.quiet)
+    peace = (since, field.now())
+    director.one_by_one(measured(chosen, order.scale, field.rng), field, SETTLE)
+    director.storm(storm(chosen, order.scale, field.rng), field)
+    return [peace]
+
+
+def _drain(director: Director, field: Field) -> None:
+    """Until no job is live and no message waits, or time is up: then what is left is counted."""
+    deadline = time.monotonic() + field.scale.drain
+    while time.monotonic() < deadline:
+        director.wait(0.5)
+        with suppress(SQLAlchemyError, RedisError):
+            if not field.scalar(LIVE) and not any(_waiting(field).values()):
+                return
+
+
+def _waiting(field: Field) -> dict[str, int]:
+    """The length of every queue in Redis."""
+    return {queue: int(field.redis.llen(queue)) for queue in QUEUES}
+
+
+def _count(field: Field, quiet: list[tuple[datetime, datetime]]) -> tuple[list[Count], list[End]]:
+    effects = read_effects(field.fleet.effects)
+    with field.fleet.engine.begin() as connection:
+        counts = count(
+            connection, field.journal, effects, _charges(field.fleet), messages=_waiting(field), quiet=quiet
+        )
+        return [*counts, _undeserved(field)], ends(connection)
+
+
+def _charges(fleet: Fleet) -> list[Charge]:
+    return read_charges(fleet.folder / "sandbox" / "payments.sqlite3")
+
+
+def _undeserved(field: Field) -> Count:
+    """Jobs that misbehaved and did not end as they deserved."""
+    rows = field.rows("SELECT id, kind, state, error FROM jobs WHERE id = ANY(:ids)", ids=list(field.expected))
+    wrong = [f"{row.id}: {row.kind} is {row.state}, {row.error}" for row in rows if not field.expected[row.id](row)]
+    return Count("misbehaving jobs that ended otherwise than they deserve", 0, len(wrong), wrong)
