@@ -206,10 +206,38 @@ _CLAIM = _sql(
 
 def claim(session: Session, hints: Sequence[Hint], worker: str, lease: timedelta) -> list[Claim]:
     """dispatched → running, in the order of the hints. The only permission to run; void hints are left out."""
+    return _claims(session, _CLAIM, hints, worker, lease)
+
+
+def _claims(
+    session: Session, statement: TextClause, hints: Sequence[Hint], worker: str, lease: timedelta
+) -> list[Claim]:
     ids, epochs = [h.id for h in hints], [h.epoch for h in hints]
-    rows = session.execute(_CLAIM, {"ids": ids, "epochs": epochs, "worker": worker, "lease": lease})
+    rows = session.execute(statement, {"ids": ids, "epochs": epochs, "worker": worker, "lease": lease})
     claims = {row.id: Claim(*row) for row in rows}
     return [claims[job_id] for job_id in dict.fromkeys(ids) if job_id in claims]
+
+
+_CLAIMED = _sql(
+    """
+    UPDATE jobs SET lease_expires_at = now() + :lease
+    FROM unnest(:ids, :epochs) AS hint (id, epoch)
+    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state || '' = 'running' AND jobs.worker = :worker
+    RETURNING jobs.id, app_id, kind, params, attempt, max_attempts, lease_token AS token, checkpoint,
+        deadline_at - now() AS deadline_in, traceparent
+    """,
+    ids=_UUIDS,
+    epochs=ARRAY(Integer),
+)
+
+
+def claimed(session: Session, hints: Sequence[Hint], worker: str, lease: timedelta) -> list[Claim]:
+    """running → running: what `worker` has claimed by these hints, with a fresh lease.
+
+    For a claim whose answer was lost. An epoch is claimed once, so that what this worker holds by it came of that
+    claim; the caller knows that no other message of its own is at work with these hints.
+    """
+    return _claims(session, _CLAIMED, hints, worker, lease)
 
 
 # What the row says of cancelling is read where it is written: a join would still see it as it was before a cancel that

@@ -1,9 +1,12 @@
 """Promise: Postgres may restart; what was accepted is there afterwards, and work goes on without anyone's help."""
 
+import signal
 import time
 
+from models.session import transaction
 from tests.support.engine import job_row
 from tests.support.processes import eventually
+from workers.timeline import timeline
 
 
 def ended(job):
@@ -48,3 +51,21 @@ def test_a_result_that_was_reached_while_postgres_was_away_is_recorded(processes
     postgres.start()
     eventually(lambda: back(job))
     assert (job_row(job).state, len(begun(notes))) == ("succeeded", 1)
+
+
+def test_what_arrives_while_postgres_is_away_begins_as_soon_as_it_is_back(processes, submit, postgres):
+    long = {"MAINSTAY_DISPATCH_LEASE_SECONDS": "300"}
+    processes.dispatcher(**long)
+    worker = processes.worker(concurrency=1, queue="default", **long)
+    worker.signal(signal.SIGSTOP)
+    job = submit("flow.work")
+    eventually(lambda: job_row(job).state == "dispatched")
+    postgres.stop("fast")
+    worker.signal(signal.SIGCONT)
+    eventually(lambda: "claim_delayed" in processes.log())
+    postgres.start()
+    eventually(lambda: back(job), 5)
+    row = job_row(job)
+    assert (row.state, row.attempt, row.epoch) == ("succeeded", 1, 1)
+    with transaction() as session:
+        assert [event.type for event in timeline(session, job)] == ["created", "attempt_started", "attempt_finished"]

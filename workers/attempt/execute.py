@@ -9,14 +9,12 @@ import orjson
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import lifecycle
 from models.lifecycle import Claim, Ending, Hint
-from models.session import statement
-from settings import get_settings
 from tasks import Fail, Handler, LeaseLost
 from tasks.discovery import handler_of
 from workers.attempt import observe
 from workers.attempt.chunk import Chunk, Done
+from workers.attempt.claim import claim_all, in_hand
 from workers.attempt.context import JobContext
 from workers.attempt.keeper import Keeper
 from workers.attempt.outcome import raised, released, returned
@@ -30,12 +28,12 @@ def execute(keeper: Keeper, hints: Sequence[Hint]) -> list[Ending]:
 
     Void hints are dropped silently: a message decides nothing.
     """
-    since = time.monotonic()
-    claims = _claim(keeper, hints)
-    if not claims:
-        return []
-    chunk = Chunk(claims, since)
-    handler = handler_of(claims[0].kind)
+    with in_hand(hints):
+        claims, since = claim_all(hints, keeper.presence.name)
+        return _perform_all(keeper, Chunk(claims, since), handler_of(claims[0].kind)) if claims else []
+
+
+def _perform_all(keeper: Keeper, chunk: Chunk, handler: Handler) -> list[Ending]:
     endings: list[Ending] = []
     seconds = 0.0
     with keeper.watching(chunk):
@@ -49,16 +47,6 @@ def execute(keeper: Keeper, hints: Sequence[Hint]) -> list[Ending]:
         flush_all(chunk)
     observe.note(handler.kind, len(endings), seconds)
     return endings
-
-
-def _claim(keeper: Keeper, hints: Sequence[Hint]) -> list[Claim]:
-    """Without Postgres the message is dropped: its jobs stay dispatched until their lease runs out."""
-    try:
-        with statement() as session:
-            return lifecycle.claim(session, hints, keeper.presence.name, get_settings().lease)
-    except SQLAlchemyError as error:
-        log.warning("claim_failed", jobs=len(hints), error=type(error).__name__)
-        return []
 
 
 def _flush_or_wait(chunk: Chunk) -> None:

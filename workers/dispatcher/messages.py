@@ -11,6 +11,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from models.lifecycle import Hint
+from settings import get_settings
 from tasks import Handler
 from workers.wakeup.connections import redis_client
 
@@ -22,7 +23,7 @@ QUICK = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
 retry. With the options of the workers a frozen Redis would hold it for 15 seconds."""
 
 BACKSTOP = 60
-"""Seconds by which Celery's own hard limit comes after the keeper's."""
+"""Seconds by which Celery's own hard limit comes after the keeper's, should claiming take all the time it may."""
 
 
 class Waiting(NamedTuple):
@@ -83,4 +84,5 @@ class Publisher:
 
     def _hard_limit(self, kind: str) -> int:
         handler = self._handlers[kind]
-        return math.ceil((handler.timeout + handler.grace).total_seconds()) + BACKSTOP
+        claim = get_settings().dispatch_lease
+        return math.ceil((claim + handler.timeout + handler.grace).total_seconds()) + BACKSTOP

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
-from models import Attempt, Kind, lifecycle
+from models import Attempt, Kind
 from models.lifecycle import Hint
 from models.session import transaction
 from tasks import Cancelled, Fail, LeaseLost, Park, Retry, Snooze
@@ -262,18 +262,6 @@ def test_what_ended_stays_in_hand_while_a_chunk_goes_on_without_postgres(app_id,
     jobs = [enqueue(app_id, "test.chunk", {"n": n}) for n in range(3)]
     engine.perform(engine.dispatch())
     assert [job_row(job).result for job in jobs] == [{"n": 0}, {"n": 1}, {"n": 2}]
-
-
-def test_a_message_that_arrives_while_postgres_is_away_is_dropped(app_id, engine, monkeypatch):
-    def gone(*_):
-        raise OperationalError("UPDATE", {}, Exception("gone"))
-
-    job = enqueue(app_id, "text.count", {"text": "a"})
-    messages = engine.dispatch()
-    with monkeypatch.context() as away:
-        away.setattr(lifecycle, "claim", gone)
-        engine.perform(messages)
-    assert job_row(job).state == "dispatched"
 
 
 def test_cancelling_a_running_job_cancels_it_at_its_next_check(app_id, engine, declare):
