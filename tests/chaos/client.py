@@ -55,11 +55,12 @@ class Client:
             return False, None
         if answer.ok:
             return True, self.journal.accept(order.name, self._jobs(order, answer.json()))
-        code = answer.json()["code"]
-        if code in PASSING:
-            self.journal.failed(f"{answer.status_code} {code}")
+        problem = answer.json()
+        why = f"{answer.status_code} {problem['code']}"
+        if problem["code"] in PASSING:
+            self.journal.failed(why)
             return False, None
-        self.journal.refuse(order.name, f"{answer.status_code} {code}")
+        self.journal.refuse(order.name, " ".join((why, *(error["code"] for error in problem.get("errors", ())))))
         return True, None
 
     def call(self, method: str, path: str, *, wait: int = 0, **options: Any) -> requests.Response | None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from tests.chaos.client import Client
 from tests.chaos.journal import Journal
 from tests.chaos.onlooker import Onlooker
-from tests.chaos.orders import PLAN, Mix, Order, Orders, one
+from tests.chaos.orders import PLAN, Mix, Order, Orders, burst, one
 
 SUBMITTERS = 3
 LOOKS_PER_SECOND = 4.0
@@ -58,13 +59,14 @@ class Load:
         self._client = Client(base_url, api_key, journal)
         self._journal = journal
         self._stopping = threading.Event()
-        self._planned = count(1)
+        self._numbers = count(1)
         self._errors: list[BaseException] = []
         singles, bulks = Pace(rate * (1 - mix.bulk_share)), Pace(rate * mix.bulk_share)
         drawn = [Orders(f"single-{number}", seed, sink_url, mix).single for number in range(1, SUBMITTERS + 1)]
-        self._threads = [self._thread(self._submitting, draw, singles) for draw in drawn]
-        self._threads.append(self._thread(self._submitting, Orders("bulk", seed, sink_url, mix).bulk, bulks))
-        self._threads.append(self._thread(self._looking, Onlooker(self._client, seed)))
+        self._work = [partial(self._submitting, draw, singles) for draw in drawn]
+        self._work.append(partial(self._submitting, Orders("bulk", seed, sink_url, mix).bulk, bulks))
+        self._work.append(partial(self._looking, Onlooker(self._client, seed)))
+        self._threads: list[threading.Thread] = []
 
     @property
     def submitted(self) -> int:
@@ -73,6 +75,7 @@ class Load:
 
     def start(self) -> None:
         """Begin."""
+        self._threads = [threading.Thread(target=self._run, args=(work,), daemon=True) for work in self._work]
         for thread in self._threads:
             thread.start()
 
@@ -90,7 +93,7 @@ class Load:
 
     def submit(self, kind: str, queue: str = "default", **params: Any) -> UUID:
         """Submit one job for the plan, from the caller's thread, until it is accepted. Raises `NotAccepted`."""
-        name = f"{PLAN}-{next(self._planned)}"
+        name = f"{PLAN}-{next(self._numbers)}"
         last = time.monotonic() + ACCEPT_DEADLINE
 
         def pause(seconds: float) -> bool:
@@ -105,7 +108,7 @@ class Load:
 
     def burst(self) -> None:
         """Submit, from the caller's thread, one bulk of slow jobs: more than the workers can do in a few seconds."""
-        self._client.submit(burst(f"burst-{next(self._extra)}"), lambda seconds: time.sleep(seconds) or self._stopping.is_set())
+        self._client.submit(burst(f"burst-{next(self._numbers)}"), self._stopping.wait)
 
     def _submitting(self, draw: Callable[[], Order], pace: Pace) -> None:
         while not self._stopping.is_set():
@@ -118,11 +121,8 @@ class Load:
         while not self._stopping.wait(pace.take(1)):
             onlooker.look()
 
-    def _thread(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
-        def run() -> None:
-            try:
-                work(*arguments)
-            except BaseException as error:  # noqa: BLE001  # `stop` raises it
-                self._errors.append(error)
-
-        return threading.Thread(target=run, name="load", daemon=True)
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # `stop` raises it
+            self._errors.append(error)
