@@ -18,7 +18,7 @@ from uuid import UUID
 from sqlalchemy import Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Integer
+from sqlalchemy.types import Integer, Text
 
 from models.attempt import Outcome
 from models.job import State
@@ -113,7 +113,7 @@ _INSERT = _sql(
                           labels, unique_key, parent_id, traceparent, state)
         SELECT id, :app_id, kind, params, queue, max_attempts, priority, due, expires_at, deadline_at,
                labels, unique_key, parent_id, traceparent, CASE WHEN due > now() THEN 'scheduled' ELSE 'ready' END
-        FROM given ORDER BY ordinal
+        FROM given ORDER BY unique_key COLLATE "C", ordinal
         ON CONFLICT (app_id, unique_key)
             WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'ready', 'dispatched', 'running')
             DO NOTHING
@@ -127,7 +127,10 @@ _INSERT = _sql(
 
 
 def insert(session: Session, app_id: UUID, jobs: Sequence[NewJob]) -> list[Inserted]:
-    """Accept jobs: `scheduled` when due later, else `ready`. A live holder of the same `unique_key` keeps one out."""
+    """Accept jobs: `scheduled` when due later, else `ready`. A live holder of the same `unique_key` keeps one out.
+
+    Keys are taken in their order, so that two that take the same ones wait for each other at the first, and no worse.
+    """
     rows = session.execute(_INSERT, {"app_id": app_id, "jobs": [_columns(job) for job in jobs]})
     return [Inserted(row.ordinal, row.id, State(row.state), row.run_at, row.created_at) for row in rows]
 
@@ -336,6 +339,23 @@ def rescue(session: Session, queues: Sequence[str], max_lost: int, limit: int) -
     return list(session.execute(_RESCUE, {"queues": list(queues), "max_lost": max_lost, "limit": limit}).scalars())
 
 
+_PROLONG = _sql(
+    """
+    UPDATE jobs SET lease_expires_at = now() + :lease
+    FROM unnest(:ids, :epochs) AS hint (id, epoch)
+    WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state || '' = 'dispatched'
+      AND lease_expires_at < now() + :lease / 2
+    """,
+    ids=_UUIDS,
+    epochs=ARRAY(Integer),
+)
+
+
+def prolong(session: Session, hints: Sequence[Hint], lease: timedelta) -> int:
+    """dispatched → dispatched for messages that were seen to wait still; those whose lease is fresh are left alone."""
+    return _count(session, _PROLONG, ids=[h.id for h in hints], epochs=[h.epoch for h in hints], lease=lease)
+
+
 _LOSE_MESSAGES = _sql(
     """
     WITH lost AS (
@@ -381,22 +401,28 @@ def expire(session: Session, queues: Sequence[str], limit: int) -> list[UUID]:
     return list(session.execute(_EXPIRE, {"queues": list(queues), "limit": limit}).scalars())
 
 
-_CANCEL = _sql(
-    """
-    WITH asked AS (
-        UPDATE jobs SET seq = seq + 1, cancel_requested_at = now(),
-            state = CASE WHEN state = 'running' THEN state WHEN unsettled THEN 'parked' ELSE 'cancelled' END,
-            finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
-            lease_expires_at = CASE WHEN state = 'running' THEN lease_expires_at END
-        WHERE id = :id AND app_id = :app_id AND state IN ('scheduled', 'ready', 'dispatched', 'running')
-          AND cancel_requested_at IS NULL
-        RETURNING id, seq, state
-    ), noted AS (
-        INSERT INTO events (job_id, seq, type)
-        SELECT id, seq, CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'cancel_requested' END FROM asked
+def _cancelling(condition: str, **types: Any) -> TextClause:
+    return _sql(
+        f"""
+        WITH asked AS (
+            UPDATE jobs SET seq = seq + 1, cancel_requested_at = now(),
+                state = CASE WHEN state = 'running' THEN state WHEN unsettled THEN 'parked' ELSE 'cancelled' END,
+                finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
+                lease_expires_at = CASE WHEN state = 'running' THEN lease_expires_at END
+            WHERE cancel_requested_at IS NULL AND {condition}
+            RETURNING id, seq, state
+        ), noted AS (
+            INSERT INTO events (job_id, seq, type)
+            SELECT id, seq, CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'cancel_requested' END FROM asked
+        )
+        SELECT id, state FROM asked
+        """,  # noqa: S608  # the two conditions stand below
+        **types,
     )
-    SELECT state FROM asked
-    """
+
+
+_CANCEL = _cancelling(
+    "id = :id AND app_id = :app_id AND state IN ('scheduled', 'ready', 'dispatched', 'running')",
 )
 
 
@@ -405,15 +431,34 @@ def cancel(session: Session, app_id: UUID, job_id: UUID) -> State | None:
 
     None: nothing to cancel there.
     """
-    state = session.execute(_CANCEL, {"id": job_id, "app_id": app_id}).scalar()
-    return None if state is None else State(state)
+    row = session.execute(_CANCEL, {"id": job_id, "app_id": app_id}).one_or_none()
+    return None if row is None else State(row.state)
+
+
+_GIVE_WAY = _cancelling(
+    """id IN (SELECT id FROM jobs
+              WHERE app_id = :app_id AND unique_key = ANY(:keys) AND state IN ('scheduled', 'ready', 'dispatched')
+              ORDER BY unique_key COLLATE "C" FOR UPDATE)
+       AND state || '' IN ('scheduled', 'ready', 'dispatched')""",
+    keys=ARRAY(Text()),
+)
+
+
+def give_way(session: Session, app_id: UUID, unique_keys: Sequence[str]) -> list[UUID]:
+    """scheduled, ready, dispatched → cancelled (parked when unsettled) for the jobs that wait under these keys.
+
+    One that runs is left alone: it cannot be replaced before it has ended. Rows are taken in the order of `insert`.
+    """
+    return list(session.execute(_GIVE_WAY, {"app_id": app_id, "keys": list(unique_keys)}).scalars())
 
 
 _RETRY = _sql(
     """
     WITH retried AS (
         UPDATE jobs SET state = 'ready', run_at = now(), attempt = 0, lost = 0, result = NULL, error = NULL,
-            finished_at = NULL, cancel_requested_at = NULL, expires_at = NULL, deadline_at = NULL, seq = seq + 1
+            finished_at = NULL, cancel_requested_at = NULL, seq = seq + 1,
+            expires_at = CASE WHEN expires_at > now() THEN expires_at END,
+            deadline_at = CASE WHEN deadline_at > now() THEN deadline_at END
         WHERE id = :id AND app_id = :app_id AND state IN ('failed', 'cancelled', 'expired', 'parked')
         RETURNING id, seq, queue
     ), noted AS (
@@ -425,7 +470,7 @@ _RETRY = _sql(
 
 
 def retry(session: Session, app_id: UUID, job_id: UUID) -> str | None:
-    """failed, cancelled, expired, parked → ready, with all attempts anew and no time limits that have passed.
+    """failed, cancelled, expired, parked → ready, with all attempts anew; time limits that have passed are gone.
 
     Returns the job's queue; None: nothing to retry there.
     """

@@ -4,7 +4,6 @@ import logging
 import os
 from collections import Counter
 from typing import Any
-from uuid import UUID
 
 import structlog
 from billiard.exceptions import WorkerLostError
@@ -23,6 +22,7 @@ from workers.attempt import stopping
 from workers.attempt.execute import execute
 from workers.attempt.keeper import Keeper
 from workers.broker import correct
+from workers.hints import load
 from workers.presence import Presence
 from workers.wakeup import announce, doorbell
 
@@ -45,11 +45,7 @@ class HintRequest(Request):
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         exception = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(exception, WorkerLostError) and self.worker_pid:
-            _abandon(_read(self.args[0]), f"{self.hostname}:{self.worker_pid}")
-
-
-def _read(hints: list[tuple[str, int]]) -> list[Hint]:
-    return [Hint(UUID(job_id), int(epoch)) for job_id, epoch in hints]
+            _abandon(load(self.args[0]), f"{self.hostname}:{self.worker_pid}")
 
 
 def _abandon(hints: list[Hint], worker: str) -> None:
@@ -82,7 +78,7 @@ class KindTask(Task):  # type: ignore[type-arg]  # it has no parameters at run t
         """
         if _keeper is None:
             raise RuntimeError("this process was not set up to perform jobs: start it as a Celery worker")
-        endings = execute(_keeper, _read(hints))
+        endings = execute(_keeper, load(hints))
         if len(hints) == 1 and endings and endings[0].error is not None:
             raise AttemptFailed(f"{endings[0].outcome}: {endings[0].error['code']}")
         return dict(Counter(ending.outcome.value for ending in endings))

@@ -7,9 +7,11 @@ import time
 import pytest
 from redis import Redis
 
+from models.session import transaction
 from settings import get_settings
 from tests.support.engine import job_row
 from tests.support.processes import eventually
+from workers.timeline import timeline
 from workers.wakeup import doorbell
 
 
@@ -88,3 +90,14 @@ def test_a_message_that_is_in_redis_twice_runs_once(processes, submit, redis, no
     eventually(lambda: all(ended(job) for job in jobs))
     eventually(lambda: redis.llen("default") == 0)
     assert sorted(note[1] for note in notes()) == sorted(map(str, jobs))
+
+
+def test_a_message_that_waits_behind_long_jobs_is_not_taken_for_lost(processes, submit):
+    processes.dispatcher(MAINSTAY_DISPATCH_LEASE_SECONDS="2")
+    processes.worker(concurrency=1)
+    jobs = [submit("flow.work", seconds) for seconds in (6, 0, 0)]
+    eventually(lambda: all(ended(job) for job in jobs))
+    assert [job_row(job).epoch for job in jobs] == [1, 1, 1]
+    with transaction() as session:
+        events = {event.type for job in jobs for event in timeline(session, job)}
+    assert events == {"created", "attempt_started", "attempt_finished"}

@@ -32,7 +32,7 @@ FILES_LANE = "data"
 PAUSE = 0.5
 RESCUE_DELAY = 5.0
 """Seconds after winning a queue before any lease counts as run out: after an outage of Postgres the living renew
-theirs first."""
+theirs first, and claim what they took from Redis meanwhile."""
 _BY_INDEX = text(
     "SELECT set_config('enable_' || plan, 'off', false)"
     " FROM unnest(ARRAY['seqscan', 'bitmapscan', 'sort', 'hashjoin', 'mergejoin']) AS plan"
@@ -142,8 +142,8 @@ class _Service:
             return
         self._turn.bury_workers()
         self._turn.expire(self.held)
-        self._turn.recover(self.held)
         if time.monotonic() >= self._rescue_from:
+            self._turn.recover(self.held)
             self._turn.rescue(self.held)
         self._pruner.turn()
         if FILES_LANE in self.held:

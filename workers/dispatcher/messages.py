@@ -1,10 +1,12 @@
-"""The messages: how many wait in Redis, whether Redis was wiped, and publishing one."""
+"""The messages: how many and which wait in Redis, whether Redis was wiped, and publishing one."""
 
 import math
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import orjson
 from celery import Celery
 from kombu import Connection, Producer
 from kombu.exceptions import KombuError
@@ -13,6 +15,7 @@ from redis.exceptions import RedisError
 from models.lifecycle import Hint
 from settings import get_settings
 from tasks import Handler
+from workers.hints import dump, load
 from workers.wakeup.connections import redis_client
 
 REDIS_ERRORS: tuple[type[Exception], ...] = (RedisError, KombuError, OSError)
@@ -49,6 +52,25 @@ def look(queues: Sequence[str]) -> dict[str, Waiting]:
     }
 
 
+def still_waiting(queues: Sequence[str]) -> list[Hint]:
+    """The hints in all messages that wait in Redis for these queues: few, since only a few are sent ahead.
+
+    What is no message of ours holds none. Raises one of `REDIS_ERRORS`.
+    """
+    pipe = redis_client().pipeline(transaction=False)
+    for queue in queues:
+        pipe.lrange(queue, 0, -1)
+    return [hint for messages in pipe.execute() for message in messages for hint in _hints(message)]
+
+
+def _hints(message: str) -> list[Hint]:
+    try:
+        arguments, _, _ = orjson.loads(b64decode(orjson.loads(message)["body"]))
+        return load(*arguments)
+    except (ValueError, TypeError, LookupError):
+        return []
+
+
 class Publisher:
     """Puts hints into Redis as Celery messages, over one producer."""
 
@@ -64,9 +86,8 @@ class Publisher:
         A single job's message has the job's id as its task id, so that Flower finds it.
         """
         task_id = str(hints[0].id) if len(hints) == 1 else str(uuid4())
-        arguments = ([[str(hint.id), hint.epoch] for hint in hints],)
         message = self._app.amqp.as_task_v2(
-            task_id, kind, arguments, {}, time_limit=self._hard_limit(kind), ignore_result=True
+            task_id, kind, (dump(hints),), {}, time_limit=self._hard_limit(kind), ignore_result=True
         )
         self._app.amqp.send_task_message(self._open(), kind, message, queue=queue, declare=[], retry=False)
 

@@ -19,7 +19,7 @@ from models.lifecycle import Hint
 from settings import Settings
 from tasks import Handler
 from workers.dispatcher.chunks import COST, TARGET, Candidate, Load, divide, fitting, rounds
-from workers.dispatcher.messages import Waiting
+from workers.dispatcher.messages import REDIS_ERRORS, Waiting, still_waiting
 from workers.presence import Lane, bury, lanes
 from workers.wakeup.announce import announce
 
@@ -72,9 +72,24 @@ class Turn:
         self._tell("jobs_expired", expired)
 
     def recover(self, queues: Sequence[str]) -> None:
-        """Dispatch anew what no worker claimed in time."""
+        """Dispatch anew what no worker claimed in time, unless it still waits in Redis behind long jobs.
+
+        Nothing is lost while Redis cannot be asked, since nothing could be published either. A wrong answer of Redis
+        costs time only: what it says to be waiting is looked for again, and what it says to be gone is sent twice.
+        """
         with self._session() as session:
-            lost = lifecycle.lose_messages(session, queues, BATCH)
+            overdue = list(session.scalars(_OVERDUE, {"queues": list(queues)}))
+        if not overdue:
+            return
+        try:
+            hints = still_waiting(overdue)
+        except REDIS_ERRORS as error:
+            log.warning("messages_not_looked_for", error=type(error).__name__)
+            return
+        with self._session() as session:
+            lifecycle.prolong(session, hints, self._settings.dispatch_lease)
+        with self._session() as session:
+            lost = lifecycle.lose_messages(session, overdue, BATCH)
         if lost:
             log.warning("messages_lost", jobs=lost)
 
@@ -198,6 +213,13 @@ _READY = text(
     SELECT id, kind, lost, lost > 0 AND lost + 1 >= :max_lost AS suspect FROM jobs
     WHERE queue = :queue AND state = 'ready' AND kind = ANY(:kinds) AND (:suspects OR lost = 0 OR lost + 1 < :max_lost)
     ORDER BY priority DESC, run_at, id LIMIT :limit
+    """
+)
+
+_OVERDUE = text(
+    """
+    SELECT queue FROM unnest(CAST(:queues AS text[])) AS queue
+    WHERE EXISTS (SELECT FROM jobs WHERE jobs.queue = queue.queue AND state = 'dispatched' AND lease_expires_at < now())
     """
 )
 

@@ -30,5 +30,6 @@ def redis_client(timeout: float | None = TIMEOUT) -> Redis:
                 socket_keepalive=True,
                 retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
+                encoding_errors="replace",
             )
         return _clients[key]
