@@ -3,7 +3,7 @@
 Each works inside the caller's transaction. Ring `workers.wakeup.doorbell` after it has committed, not before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -20,6 +20,9 @@ __all__ = [
     "Conflict", "Enqueued", "JobEnded", "JobNotFound", "NewJob", "NotRetryable", "UniqueKeyTaken", "cancel", "enqueue",
     "retry",
 ]  # fmt: skip
+
+TRIES = 3
+"""How often a unique key may change hands before it counts as taken."""
 
 
 class JobNotFound(Exception):
@@ -58,22 +61,28 @@ class Enqueued(NamedTuple):
 class Conflict(NamedTuple):
     """A job that was not accepted because a live one has its `unique_key`."""
 
-    id: UUID
-    """The live job."""
+    id: UUID | None
+    """The live job; None when the key changed hands whenever we looked."""
     existing: bool
     """Whether the submitter asked for the live job instead (`on_conflict = return_existing`)."""
 
 
 def enqueue(session: Session, app_id: UUID, jobs: Sequence[NewJob]) -> list[Enqueued | Conflict]:
-    """Write jobs, in one statement however many. Returns what became of each, in their order."""
-    for job in jobs:
-        if job.unique_key is not None and job.on_conflict == "replace":
-            _clear_the_way(session, app_id, job.unique_key)
-    accepted = {
-        row.ordinal: Enqueued(row.id, row.state, row.run_at, row.created_at)
-        for row in lifecycle.insert(session, app_id, jobs)
-    }
-    return [accepted.get(index) or _conflict(session, app_id, job) for index, job in enumerate(jobs)]
+    """Write jobs: in one statement, unless unique keys are in the way. Returns what became of each, in their order.
+
+    Who would replace a live job cancels it if it waits; one that runs stays as it is, and is a conflict. Of several new
+    jobs with one key the first is accepted.
+    """
+    replacing = [job.unique_key for job in jobs if job.unique_key is not None and job.on_conflict == "replace"]
+    if replacing:
+        lifecycle.give_way(session, app_id, replacing)
+    accepted = dict(_inserted(session, app_id, jobs))
+    outcomes: dict[int, Enqueued | Conflict] = {**accepted}
+    ours = {enqueued.id for enqueued in accepted.values()}
+    kept_out = [index for index in range(len(jobs)) if index not in accepted]
+    for index in sorted(kept_out, key=lambda index: jobs[index].unique_key or ""):
+        outcomes[index] = _second_try(session, app_id, jobs[index], ours)
+    return [outcomes[index] for index in range(len(jobs))]
 
 
 def cancel(session: Session, app_id: UUID, job_id: UUID) -> State:
@@ -84,10 +93,15 @@ def cancel(session: Session, app_id: UUID, job_id: UUID) -> State:
     state = lifecycle.cancel(session, app_id, job_id)
     if state is not None:
         return state
-    state = _state(session, app_id, job_id)
-    if state in LIVE:
-        return state
-    raise JobEnded(state)
+    # Locked, so that what it says is still so when we answer, or cancel once more: a retry may have come between.
+    found = session.execute(
+        select(Job.state, Job.cancel_requested_at).where(Job.id == job_id, Job.app_id == app_id).with_for_update()
+    ).one_or_none()
+    if found is None:
+        raise JobNotFound(str(job_id))
+    if found.state not in LIVE:
+        raise JobEnded(State(found.state))
+    return State(found.state) if found.cancel_requested_at else cancel(session, app_id, job_id)
 
 
 def retry(session: Session, app_id: UUID, job_id: UUID) -> str:
@@ -112,20 +126,26 @@ def _state(session: Session, app_id: UUID, job_id: UUID) -> State:
     return State(state)
 
 
+def _inserted(session: Session, app_id: UUID, jobs: Sequence[NewJob]) -> Iterator[tuple[int, Enqueued]]:
+    for row in lifecycle.insert(session, app_id, jobs):
+        yield row.ordinal, Enqueued(row.id, row.state, row.run_at, row.created_at)
+
+
+def _second_try(session: Session, app_id: UUID, job: NewJob, ours: Container[UUID]) -> Enqueued | Conflict:
+    """Name the live job that kept `job` out. Should it have ended or given way meanwhile, there may be room after all.
+
+    What was accepted beside `job`, `ours`, does not give way to it.
+    """
+    key = job.unique_key or ""
+    for _ in range(TRIES):
+        live = _live(session, app_id, key)
+        replaceable = live is not None and job.on_conflict == "replace" and live not in ours
+        if live is not None and not (replaceable and lifecycle.give_way(session, app_id, [key])):
+            return Conflict(live, existing=job.on_conflict == "return_existing")
+        for _, enqueued in _inserted(session, app_id, [job]):
+            return enqueued
+    return Conflict(None, existing=False)
+
+
 def _live(session: Session, app_id: UUID, unique_key: str) -> UUID | None:
     return session.scalar(select(Job.id).where(Job.app_id == app_id, Job.unique_key == unique_key, Job.state.in_(LIVE)))
-
-
-def _clear_the_way(session: Session, app_id: UUID, unique_key: str) -> None:
-    live = _live(session, app_id, unique_key)
-    if live is not None:
-        lifecycle.cancel(session, app_id, live)
-
-
-def _conflict(session: Session, app_id: UUID, job: NewJob) -> Enqueued | Conflict:
-    """Name the live job that kept `job` out. Should it have ended in this very moment, there is room after all."""
-    live = _live(session, app_id, job.unique_key or "")
-    if live is not None:
-        return Conflict(live, existing=job.on_conflict == "return_existing")
-    (row,) = lifecycle.insert(session, app_id, [job])
-    return Enqueued(row.id, row.state, row.run_at, row.created_at)

@@ -320,14 +320,27 @@ def test_a_claim_tells_how_long_the_deadline_leaves(app_id):
 
 
 def test_an_ended_job_can_be_retried_with_everything_anew(app_id):
-    claimed = running(app_id, expires_at=datetime.now(UTC) + timedelta(minutes=1))
+    claimed = running(app_id)
     record(claimed, Outcome.FAILED, State.FAILED, error={"code": "x"})
     with transaction() as session:
         assert lifecycle.retry(session, app_id, claimed.id) == "default"
         assert lifecycle.retry(session, app_id, claimed.id) is None
     row = job_row(claimed.id)
-    assert (row.state, row.attempt, row.error, row.expires_at, row.finished_at) == (State.READY, 0, None, None, None)
+    assert (row.state, row.attempt, row.error, row.finished_at) == (State.READY, 0, None, None)
     assert events(claimed.id) == ["retried"]
+
+
+@pytest.mark.parametrize(("passed", "kept"), [("expires_at", "deadline_at"), ("deadline_at", "expires_at")])
+def test_a_retry_keeps_a_time_limit_until_it_has_passed(app_id, pass_time, passed, kept):
+    now = datetime.now(UTC)
+    claimed = running(app_id, **{passed: now + timedelta(minutes=1), kept: now + timedelta(hours=1)})
+    record(claimed, Outcome.FAILED, State.FAILED, error={"code": "x"})
+    pass_time(timedelta(minutes=2))
+    with transaction() as session:
+        assert lifecycle.retry(session, app_id, claimed.id) == "default"
+    row = job_row(claimed.id)
+    assert getattr(row, passed) is None
+    assert getattr(row, kept) == now + timedelta(hours=1) - timedelta(minutes=2)
 
 
 def test_success_cannot_be_retried_and_ended_jobs_cannot_be_cancelled(app_id):
