@@ -24,8 +24,8 @@ def missing_events(connection: Connection) -> Count:
         connection,
         "jobs with missing or doubled events",
         f"""
-        SELECT job_id AS job, 'numbers ' || lowest || ' to ' || highest || ', ' || different || ' different of ' || found
-            || ', the row says ' || coalesce(jobs.seq::text, 'nothing') AS detail
+        SELECT job_id AS job, 'numbers ' || lowest || ' to ' || highest || ', ' || different
+            || ' different of ' || found || ', the row says ' || coalesce(jobs.seq::text, 'nothing') AS detail
         FROM (SELECT job_id, count(*) AS found, count(DISTINCT seq) AS different, min(seq) AS lowest,
                   max(seq) AS highest
               FROM ({NUMBERS}) AS number GROUP BY job_id) AS told
