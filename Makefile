@@ -10,7 +10,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-emit
 	--custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lint types lock bench openapi clean
+.PHONY: help demo up test check lint types chaos lock bench openapi clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(STAMP) ## Check style and formatting
 
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
+
+chaos: $(STAMP) ## Kill everything for a quarter of an hour and count; CHAOS="--seed 2 --duration 600" are options
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.lock

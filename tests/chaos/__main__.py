@@ -11,12 +11,11 @@ from pathlib import Path
 
 import click
 
+from tests.chaos.controls import CONTROLS, Control
 from tests.chaos.fleet import DISK
-from tests.chaos.orders import Mix
-from tests.chaos.plan import LANDING, LONG
+from tests.chaos.plan import LANDING, LONG, Scale
 from tests.chaos.report import show
 from tests.chaos.run import Order, run
-from tests.chaos.sabotage import SABOTAGES
 
 SCALES = {"landing": LANDING, "long": LONG}
 
@@ -28,22 +27,29 @@ SCALES = {"landing": LANDING, "long": LONG}
 @click.option("--rate", type=float, help="Jobs per second.")
 @click.option("--faults", type=int, help="Faults in the storm.")
 @click.option("--only", multiple=True, help="Cause these faults only. Repeatable.")
-@click.option("--sabotage", type=click.Choice(list(SABOTAGES)), help="Take a guard away: the run must fail.")
+@click.option("--control", type=click.Choice(list(CONTROLS)), help="A negative control instead: the run must fail.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Leave the logs and the data in this folder.")
-def main(  # noqa: PLR0913  # each is an option
+def main(  # each is an option
     seed: int, scale: str, duration: float | None, rate: float | None, faults: int | None,
-    only: tuple[str, ...], sabotage: str | None, keep: Path | None,
+    only: tuple[str, ...], control: str | None, keep: Path | None,
 ) -> None:  # fmt: skip
     """Kill, freeze, wipe and restart every part of Mainstay under load, and count what came of it."""
-    chosen = SCALES[scale]
-    if duration:
-        chosen = replace(chosen, storm=duration, faults=round(chosen.faults * duration / chosen.storm))
-    chosen = replace(chosen, rate=rate or chosen.rate, faults=chosen.faults if faults is None else faults)
-    order = Order(seed, chosen, only, Mix(), sabotage)
+    order = _control(seed, CONTROLS[control]) if control else Order(seed, _scale(scale, duration, rate, faults), only)
     with _folder(keep) as folder, _disk(folder) as disk:
         verdict = run(order, folder, disk, _say)
     click.echo(show(verdict))
     sys.exit(0 if verdict.passed else 1)
+
+
+def _scale(name: str, duration: float | None, rate: float | None, faults: int | None) -> Scale:
+    scale = SCALES[name]
+    if duration:
+        scale = replace(scale, storm=duration, faults=round(scale.faults * duration / scale.storm))
+    return replace(scale, rate=rate or scale.rate, faults=scale.faults if faults is None else faults)
+
+
+def _control(seed: int, control: Control) -> Order:
+    return Order(seed, control.scale, control.faults, control.mix, control.sabotage)
 
 
 def _say(line: str) -> None:

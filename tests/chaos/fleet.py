@@ -103,6 +103,7 @@ class Fleet:
 
     def __init__(self, folder: Path, environment: Mapping[str, str], disk: Path | None) -> None:
         self.folder = folder
+        self.disk = disk
         options = {"max_wal_size": "128MB", "shared_buffers": "128MB"}
         self.postgres = Postgres((disk or folder) / "postgres", options=options, log=folder / "postgres.log")
         self.valkey = Valkey(folder / "valkey")

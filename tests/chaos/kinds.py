@@ -22,6 +22,7 @@ PATIENT = 50
 SOON = Backoff(base=timedelta(seconds=0.2), cap=timedelta(seconds=2))
 SINK_TIMEOUT = (2, 5)
 STEP_SECONDS = 0.05
+STEADY_SECONDS = 3.0
 STEPS_PER_CHECKPOINT = 5
 MEGABYTE = 1024 * 1024
 
@@ -98,6 +99,16 @@ def slow(params: Span, context: JobContext) -> dict[str, Any]:
         if (done + 1) % STEPS_PER_CHECKPOINT == 0:
             context.save_checkpoint({"done": done + 1})
     return signed(context, steps=steps)
+
+
+@handler("chaos.steady", Nothing, max_attempts=PATIENT, backoff=SOON)
+def steady(params: Nothing, context: JobContext) -> dict[str, Any]:
+    """Take three seconds, every time anew."""
+    deadline = time.monotonic() + STEADY_SECONDS
+    while time.monotonic() < deadline:
+        context.check_cancelled()
+        time.sleep(STEP_SECONDS)
+    return signed(context)
 
 
 @handler("chaos.flaky", Until, max_attempts=PATIENT, backoff=SOON)

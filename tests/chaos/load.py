@@ -11,14 +11,13 @@ from uuid import UUID
 from tests.chaos.client import Client
 from tests.chaos.journal import Journal
 from tests.chaos.onlooker import Onlooker
-from tests.chaos.orders import PLAN, Mix, Order, Orders, burst, one
+from tests.chaos.orders import PLAN, USUAL, Mix, Order, Orders, burst, one
 
 SUBMITTERS = 3
 LOOKS_PER_SECOND = 4.0
 CATCH_UP = 1.0
 """Seconds that a pace makes up for after an outage; the rest of the time is lost."""
 ACCEPT_DEADLINE = 120.0
-USUAL = Mix()
 
 
 class NotAccepted(Exception):
@@ -61,10 +60,11 @@ class Load:
         self._stopping = threading.Event()
         self._numbers = count(1)
         self._errors: list[BaseException] = []
-        singles, bulks = Pace(rate * (1 - mix.bulk_share)), Pace(rate * mix.bulk_share)
+        singles = Pace(rate * (1 - mix.bulk_share))
         drawn = [Orders(f"single-{number}", seed, sink_url, mix).single for number in range(1, SUBMITTERS + 1)]
         self._work = [partial(self._submitting, draw, singles) for draw in drawn]
-        self._work.append(partial(self._submitting, Orders("bulk", seed, sink_url, mix).bulk, bulks))
+        if mix.bulk_share:
+            self._work.append(partial(self._submitting, Orders("bulk", seed, sink_url, mix).bulk, Pace(rate * mix.bulk_share)))
         self._work.append(partial(self._looking, Onlooker(self._client, seed)))
         self._threads: list[threading.Thread] = []
 

@@ -40,6 +40,9 @@ class Mix(NamedTuple):
     """Where the jobs of `chaos.*` go."""
 
 
+USUAL = Mix()
+
+
 @dataclass(frozen=True)
 class Order:
     """One request to submit. With a key, sending it again is the same request."""
@@ -121,6 +124,7 @@ PARAMS: dict[str, Callable[[Random, str], Body]] = {
     "chaos.flaky": lambda chance, sink: {"until": chance.randint(2, 4)},
     "chaos.fail": lambda chance, sink: {},
     "chaos.parent": lambda chance, sink: {"sink": sink},
+    "chaos.steady": lambda chance, sink: {},
     "chaos.slow": lambda chance, sink: {"seconds": round(chance.uniform(0.1, 1.0), 2)},
 }
 

@@ -31,10 +31,14 @@ class Scale:
 
 
 LANDING = Scale(
-    rate=40, quiet=5, alone=1, storm=45, faults=0, lease=4, dispatch_lease=4, freeze=3, long_freeze=6, drain=90,
+    rate=40, quiet=5, alone=1, storm=30, faults=0, lease=4, dispatch_lease=4, freeze=3, long_freeze=6, drain=90,
 )  # fmt: skip
 LONG = Scale(
     rate=80, quiet=45, alone=3, storm=660, faults=260, lease=20, dispatch_lease=30, freeze=8, long_freeze=60, drain=300,
+)  # fmt: skip
+
+CONTROL = Scale(
+    rate=20, quiet=1, alone=0, storm=12, faults=8, lease=4, dispatch_lease=4, freeze=3, long_freeze=3, drain=30,
 )  # fmt: skip
 
 
@@ -47,7 +51,7 @@ class Planned(NamedTuple):
 
 def storm(faults: Sequence[Fault], scale: Scale, rng: random.Random) -> list[Planned]:
     """Every fault once, and others at random up to the number wanted, at random moments."""
-    drawn = [*faults, *rng.choices(faults, k=max(0, scale.faults - len(faults)))]
+    drawn = [*faults, *rng.choices(faults, k=max(0, scale.faults - len(faults)))] if faults else []
     return sorted((Planned(rng.uniform(0, scale.storm), fault) for fault in drawn), key=lambda planned: planned.at)
 
 

@@ -85,5 +85,5 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _aligned(cell: str, width: int, right: bool) -> str:  # noqa: FBT001  # one of the three facts of a cell
+def _aligned(cell: str, width: int, right: bool) -> str:  # one of the three facts of a cell
     return cell.rjust(width) if right else cell.ljust(width)

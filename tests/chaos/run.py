@@ -17,13 +17,13 @@ from models.session import dispose, transaction
 from tasks import QUEUES
 from tests.chaos import audit
 from tests.chaos.director import Director
-from tests.chaos.faults import FAULTS, load_all
+from tests.chaos.faults import FAULTS, Fault, load_all
 from tests.chaos.field import Field, Recovery
 from tests.chaos.fleet import Fleet, sabotaged
 from tests.chaos.invariants import Charge, Count, End, count, ends, read_charges
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
-from tests.chaos.orders import Mix
+from tests.chaos.orders import USUAL, Mix
 from tests.chaos.plan import Scale, measured, storm
 from tests.chaos.sink import read_effects
 from workers import keys
@@ -38,9 +38,9 @@ class Order:
 
     seed: int
     scale: Scale
-    faults: tuple[str, ...]
+    faults: tuple[str, ...] = ()
     """Names; none means all."""
-    mix: Mix
+    mix: Mix = USUAL
     sabotage: str | None = None
 
 
@@ -80,7 +80,7 @@ def run(order: Order, folder: Path, disk: Path | None, say: Callable[[str], None
         field = Field(fleet, load, journal, order.scale, rng, lambda: director.undisturbed)
         load.start()
         try:
-            quiet = _harm(order, director, field)
+            quiet = _harm(order, director, field, say)
         finally:
             load.stop()
         fleet.heal()
@@ -110,15 +110,28 @@ def _key() -> str:
     return secret
 
 
-def _harm(order: Order, director: Director, field: Field) -> list[tuple[datetime, datetime]]:
+def _harm(
+    order: Order, director: Director, field: Field, say: Callable[[str], None]
+) -> list[tuple[datetime, datetime]]:
     """Peace, then each measured fault by itself, then the storm. Returns the span of peace."""
-    chosen = [fault for name, fault in sorted(FAULTS.items()) if not order.faults or name in order.faults]
+    chosen = _possible(order, field.fleet, say)
     since = field.now()
     director.wait(order.scale.quiet)
     peace = (since, field.now())
     director.one_by_one(measured(chosen, order.scale, field.rng), field, SETTLE)
     director.storm(storm(chosen, order.scale, field.rng), field)
     return [peace]
+
+
+def _possible(order: Order, fleet: Fleet, say: Callable[[str], None]) -> list[Fault]:
+    wanted = [fault for name, fault in sorted(FAULTS.items()) if name in order.faults or not order.faults]
+    if order.scale.storm == 0:
+        return []
+    possible = [fault for fault in wanted if fleet.disk is not None or not fault.needs_disk]
+    for fault in wanted:
+        if fault not in possible:
+            say(f"not possible here: {fault.name} needs a file system for Postgres, which only root can mount")
+    return possible
 
 
 def _drain(director: Director, field: Field) -> None:
@@ -139,9 +152,7 @@ def _waiting(field: Field) -> dict[str, int]:
 def _count(field: Field, quiet: list[tuple[datetime, datetime]]) -> tuple[list[Count], list[End]]:
     effects = read_effects(field.fleet.effects)
     with field.fleet.engine.begin() as connection:
-        counts = count(
-            connection, field.journal, effects, _charges(field.fleet), messages=_waiting(field), quiet=quiet
-        )
+        counts = count(connection, field.journal, effects, _charges(field.fleet), messages=_waiting(field), quiet=quiet)
         return [*counts, _undeserved(field)], ends(connection)
 
 

@@ -28,6 +28,8 @@ class Fault:
     course: "Callable[[Field], Course]"
     alone: bool
     """Whether it is also caused while nothing else happens, so that the recovery from it can be measured."""
+    needs_disk: bool
+    """Whether it needs a small file system of its own under Postgres, which only root can mount."""
 
 
 MODULES = ("api", "dispatchers", "jobs", "messages", "outside", "postgres", "redis", "workers")
@@ -35,13 +37,13 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    target: str, *, name: str | None = None, alone: bool = False
+    target: str, *, name: str | None = None, alone: bool = False, needs_disk: bool = False
 ) -> "Callable[[Callable[[Field], Course]], Callable[[Field], Course]]":
     """Declare a fault under the name of its function."""
 
     def declare(course: "Callable[[Field], Course]") -> "Callable[[Field], Course]":
         known = name or course.__name__
-        FAULTS[known] = Fault(known, target, course, alone)
+        FAULTS[known] = Fault(known, target, course, alone, needs_disk)
         return course
 
     return declare

@@ -56,11 +56,10 @@ def freeze_postgres(field: Field) -> Course:
     _signal(pids, signal.SIGCONT)
 
 
-@fault("postgres")
+@fault("postgres", needs_disk=True)
 def fill_the_disk(field: Field) -> Course:
     """The file system under Postgres has no byte left for a while; Postgres may panic, and is started again."""
-    if field.fleet.disk is None:
-        raise DidNotHappen("no file system of its own could be mounted for Postgres here")
+    assert field.fleet.disk is not None
     balloon = field.fleet.disk / "balloon"
     try:
         _fill(balloon)
@@ -82,10 +81,13 @@ def _refuses(field: Field) -> bool:
     """Whether Postgres cannot make a table a few pages larger, or is already down for want of room."""
     try:
         with field.fleet.engine.begin() as connection:
-            connection.exec_driver_sql("CREATE TEMP TABLE ballast AS SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
+            connection.exec_driver_sql(_BALLAST)
     except SQLAlchemyError:
         return True
     return False
+
+
+_BALLAST = "CREATE TEMP TABLE ballast AS SELECT repeat('x', 1000) FROM generate_series(1, 2000)"
 
 
 def _signal(pids: list[int], number: int) -> None:

@@ -26,7 +26,8 @@ def kill_worker(field: Field) -> Course:
     worker.signal(signal.SIGKILL)
     yield from field.until(lambda: worker.returncode == -signal.SIGKILL, 5, "the worker did not die")
     if held:
-        taken = partial(field.scalar, _TAKEN_OVER, ids=[row.id for row in held], tokens=[row.lease_token for row in held])
+        ids, tokens = [row.id for row in held], [row.lease_token for row in held]
+        taken = partial(field.scalar, _TAKEN_OVER, ids=ids, tokens=tokens)
         yield from field.recovery("a killed worker's jobs run again", 30, taken)
 
 

@@ -43,7 +43,7 @@ IN_POSTGRES = (
 )
 
 
-def count(  # noqa: PLR0913  # everybody who knows something of a run
+def count(  # everybody who knows something of a run
     connection: Connection,
     journal: Journal,
     effects: Sequence[Effect],
