@@ -123,8 +123,25 @@ class Context(Protocol):
     def remaining(self) -> timedelta:
         """The time left for this attempt; never negative. Pass it down as a time-out to whatever waits."""
 
-    def enqueue(self, kind: str, params: Mapping[str, Any], **options: Any) -> UUID:
-        """Add a child job, written in the transaction that records this attempt's success, or not at all."""
+    def enqueue(  # noqa: PLR0913  # as much as an app can say of a job
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        max_attempts: int | None = None,
+        priority: int = 0,
+        run_at: datetime | None = None,
+        expires_at: datetime | None = None,
+        deadline_at: datetime | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> UUID:
+        """Add a child job, written in the transaction that records this attempt's success, or not at all.
+
+        The options mean what they mean to an app that submits a job; moments carry a time zone. Raises `ValueError` at
+        the call for whatever could not be written then. A child has no unique key: whether that is free shows only when
+        the attempt has ended, and nobody is left to answer.
+        """
 
 
 Perform: TypeAlias = Callable[[Any, Context], Mapping[str, Any] | None]

@@ -10,31 +10,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
 from flask import request
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-)
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from api.edge.auth import Caller, caller
 from api.edge.errors import Problem, validated
-from tasks import QUEUES, Handler
+from tasks import Handler
 from tasks.discovery import UnknownKind, handler_of
+from workers.options import PARAMS_LIMIT, Labels, MaxAttempts, Priority, Queue, in_range
 from workers.queue import NewJob
 
-PARAMS_LIMIT = 256 * 1024
 TEN_YEARS_S = 10 * 366 * 86_400
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-# A thousand years before Python and Postgres end, no sum of such a time and a delay overflows.
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def _moment(value: object) -> datetime:
@@ -45,22 +34,11 @@ def _moment(value: object) -> datetime:
         moment = datetime.fromisoformat(value.upper())
     except ValueError:
         raise PydanticCustomError("timestamp", "Input should be a date and time that exist") from None
-    if not _EARLIEST <= moment < _LATEST:
-        raise PydanticCustomError("timestamp_range", "Input should lie between the years 1970 and 9000")
-    return moment.astimezone(UTC)
-
-
-def _known_queue(value: str) -> str:
-    if value not in QUEUES:
-        raise PydanticCustomError("unknown_queue", "Input should be one of " + ", ".join(QUEUES))
-    return value
+    return in_range(moment)
 
 
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_moment, json_schema_input_type=AwareDatetime)]
 """A moment on the wire: RFC 3339 with an offset, 1970 to 8999; in UTC once read."""
-Queue = Annotated[str, AfterValidator(_known_queue), Field(json_schema_extra={"enum": list(QUEUES)})]
-LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-LabelValue = Annotated[str, StringConstraints(max_length=256)]
 Seconds = Annotated[float, Field(le=TEN_YEARS_S, allow_inf_nan=False)]
 
 
@@ -74,17 +52,15 @@ class SubmitJob(BaseModel):
         description="What the kind's schema asks for; at most 256 KiB.", examples=[{"text": "one two"}]
     )
     queue: Queue | None = Field(default=None, description="Another queue than the kind's own.")
-    priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first within a queue.")
+    priority: Priority = Field(default=0, description="Higher goes first within a queue.")
     run_at: Timestamp | None = Field(default=None, description="Not before this moment; a past one means now.")
     delay_s: Annotated[Seconds, Field(ge=0)] | None = Field(default=None, description="Not before so many seconds.")
     expires_at: Timestamp | None = Field(default=None, description="Not started after this moment.")
     deadline_s: Annotated[Seconds, Field(gt=0)] | None = Field(
         default=None, description="Neither started nor continued so many seconds after it is due."
     )
-    max_attempts: int | None = Field(default=None, ge=1, le=100, description="Instead of the kind's own.")
-    labels: dict[LabelKey, LabelValue] = Field(
-        default_factory=dict, max_length=16, json_schema_extra={"additionalProperties": False}
-    )
+    max_attempts: MaxAttempts | None = Field(default=None, description="Instead of the kind's own.")
+    labels: Labels = Field(default_factory=dict)
     unique_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
         default=None, description="At most one job with this key waits or runs at a time."
     )

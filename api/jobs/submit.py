@@ -65,9 +65,10 @@ def resource(session: Session, app_id: UUID, new: NewJob, outcome: Enqueued | Co
     """
     if isinstance(outcome, Enqueued):
         return rendered_new(new, outcome)
-    existing = read(session, app_id, outcome.id) if outcome.existing else None
+    existing = read(session, app_id, outcome.id) if outcome.existing and outcome.id else None
     if existing is None:
-        raise Problem(409, "unique_key_taken", f"the job {outcome.id} has this unique_key and has not ended")
+        who = f"the job {outcome.id}" if outcome.id else "another job"
+        raise Problem(409, "unique_key_taken", f"{who} has this unique_key and has not ended")
     return existing
 
 

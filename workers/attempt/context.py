@@ -19,6 +19,7 @@ from tasks import Handler, Interrupted, LeaseLost
 from tasks.discovery import handler_of
 from workers.attempt.outcome import Attempted, storable
 from workers.files import AppFiles
+from workers.options import PARAMS_LIMIT, ChildOptions
 from workers.wakeup.announce import announce
 
 PROGRESS_INTERVAL = 1.0
@@ -123,14 +124,30 @@ class JobContext:
         self.checkpoint = dict(state)
 
     def enqueue(self, kind: str, params: Mapping[str, Any], **options: Any) -> UUID:
-        """See `tasks.Context.enqueue`. Raises `UnknownKind`, or pydantic's error when the params do not validate."""
+        """See `tasks.Context.enqueue`. Raises `UnknownKind`, or a `ValueError` for params or options that do not do."""
         handler = handler_of(kind)
-        handler.params.model_validate_json(storable(dict(params)), strict=True)
+        encoded = storable(dict(params))
+        if len(encoded) > PARAMS_LIMIT:
+            raise ValueError(f"the params take {len(encoded)} bytes, more than {PARAMS_LIMIT}: put them into a file")
+        handler.params.model_validate_json(encoded, strict=True)
+        chosen = ChildOptions.model_validate(options)
+        storable(chosen.labels)
         child = new_id()
-        defaults = {"queue": handler.queue, "max_attempts": handler.max_attempts, "traceparent": self._traceparent}
-        self.children.append(
-            NewJob(kind=kind, params=dict(params), parent_id=self.job_id, id=child, **{**defaults, **options})
+        new = NewJob(
+            kind=kind,
+            params=dict(params),
+            queue=chosen.queue or handler.queue,
+            max_attempts=chosen.max_attempts or handler.max_attempts,
+            priority=chosen.priority,
+            run_at=chosen.run_at,
+            expires_at=chosen.expires_at,
+            deadline_at=chosen.deadline_at,
+            labels=chosen.labels or {},
+            parent_id=self.job_id,
+            traceparent=self._traceparent,
+            id=child,
         )
+        self.children.append(new)
         return child
 
     def _require(self, ours: bool) -> None:  # noqa: FBT001  # the answer of the statement just made

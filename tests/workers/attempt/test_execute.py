@@ -7,7 +7,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from models import Attempt, Kind
-from models.lifecycle import Hint
+from models.lifecycle import Hint, NewJob
 from models.session import transaction
 from tasks import Cancelled, Fail, LeaseLost, Park, Retry, Snooze
 from tests.support.engine import enqueue, job_row
@@ -123,6 +123,67 @@ def test_children_are_written_with_their_parents_success(app_id, engine, declare
     assert engine.drain() == 2
     child = job_row(job_row(parent).result["child"])
     assert (child.parent_id, child.state, child.priority, child.result["words"]) == (parent, "succeeded", 5, 2)
+
+
+def test_a_child_may_have_all_that_an_app_can_say_of_a_job_but_a_unique_key(app_id, engine, declare):
+    due = datetime.now(UTC) + timedelta(hours=1)
+    options = {
+        "queue": "data", "max_attempts": 7, "priority": -100, "run_at": due, "expires_at": due + timedelta(hours=1),
+        "deadline_at": due + timedelta(hours=2), "labels": {"order": "42"},
+    }  # fmt: skip
+
+    def perform(params, context):
+        return {"child": str(context.enqueue("text.count", {"text": "a b"}, **options))}
+
+    declare("test.parent", perform)
+    parent = enqueue(app_id, "test.parent")
+    engine.drain()
+    child = job_row(job_row(parent).result["child"])
+    assert {name: getattr(child, name) for name in options} == options
+    assert (child.state, child.parent_id) == ("scheduled", parent)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue": "nope"},
+        {"priority": 101},
+        {"priority": "1"},
+        {"max_attempts": 0},
+        {"run_at": "tomorrow"},
+        {"run_at": datetime(2040, 1, 1)},  # noqa: DTZ001  # without a zone on purpose
+        {"run_at": datetime(9999, 1, 1, tzinfo=UTC)},
+        {"run_at": datetime(2040, 1, 2, tzinfo=UTC), "expires_at": datetime(2040, 1, 1, tzinfo=UTC)},
+        {"run_at": datetime(2040, 1, 2, tzinfo=UTC), "deadline_at": datetime(2040, 1, 1, tzinfo=UTC)},
+        {"labels": {"order": 42}},
+        {"labels": {"two words": "a"}},
+        {"labels": {"order": "\0"}},
+        {"unique_key": "k"},
+        {"prioritty": 1},
+    ],
+    ids=str,
+)
+def test_what_a_child_cannot_have_is_refused_at_the_call(app_id, engine, declare, options):
+    def perform(params, context):
+        with pytest.raises(ValueError, match=f"{list(options)[-1]}|NUL"):
+            context.enqueue("text.count", {"text": "a"}, **options)
+
+    declare("test.parent", perform)
+    job = enqueue(app_id, "test.parent")
+    assert engine.drain() == 1
+    assert job_row(job).state == "succeeded"
+
+
+@pytest.mark.parametrize("params", [{"text": 7}, {}, {"text": "a" * 300_000}], ids=["type", "missing", "size"])
+def test_params_that_a_child_cannot_have_are_refused_at_the_call(app_id, engine, declare, params):
+    def perform(_, context):
+        with pytest.raises(ValueError, match=r"text|bytes"):
+            context.enqueue("text.count", params)
+
+    declare("test.parent", perform)
+    job = enqueue(app_id, "test.parent")
+    assert engine.drain() == 1
+    assert job_row(job).state == "succeeded"
 
 
 def test_children_of_a_failed_attempt_are_never_written(app_id, engine, declare):
@@ -283,7 +344,7 @@ def test_cancelling_a_running_job_cancels_it_at_its_next_check(app_id, engine, d
 def test_an_ending_that_postgres_refuses_fails_its_job_and_no_other(app_id, engine, declare):
     def perform(params, context):
         if params.n == 1:
-            context.enqueue("text.count", {"text": "a"}, priority=10**6)
+            context.children.append(NewJob("text.count", {"text": "a"}, "default", 1, priority=10**6))
         return {"n": params.n}
 
     declare("test.refused", perform)
