@@ -73,6 +73,6 @@ def a_dead_worker_is_found_late(scene):
 def a_lost_message_is_found_late(scene):
     claim = claimed(scene.session, scene.story.app_id)
     lifecycle.record(scene.session, [replace(success(claim), state="ready", spent=False)])
-    lifecycle.dispatch(scene.session, [claim.id], timedelta(minutes=-1))
+    lifecycle.dispatch(scene.session, [claim.id], timedelta(minutes=-3))
     lifecycle.lose_messages(scene.session, QUEUES, 10)
     return claim.id
