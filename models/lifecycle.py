@@ -177,7 +177,9 @@ def dispatch(session: Session, ids: Sequence[UUID], lease: timedelta) -> dict[UU
 
 _WITHDRAW = _sql(
     """
-    UPDATE jobs SET state = 'ready', lease_expires_at = NULL
+    UPDATE jobs SET lease_expires_at = NULL,
+        state = CASE WHEN :delay > interval '0' THEN 'scheduled' ELSE 'ready' END,
+        run_at = CASE WHEN :delay > interval '0' THEN now() + :delay ELSE run_at END
     FROM unnest(:ids, :epochs) AS hint (id, epoch)
     WHERE jobs.id = hint.id AND jobs.epoch = hint.epoch AND jobs.state || '' = 'dispatched'
     """,
@@ -186,9 +188,12 @@ _WITHDRAW = _sql(
 )
 
 
-def withdraw(session: Session, hints: Sequence[Hint]) -> int:
-    """dispatched → ready, after a publish that failed. Should the message exist after all, its epoch is void."""
-    return _count(session, _WITHDRAW, ids=[h.id for h in hints], epochs=[h.epoch for h in hints])
+def withdraw(session: Session, hints: Sequence[Hint], delay: timedelta = timedelta(0)) -> int:
+    """dispatched → ready, after a publish that failed. Should the message exist after all, its epoch is void.
+
+    With a `delay`, dispatched → scheduled: it came to a worker that does not know the kind.
+    """
+    return _count(session, _WITHDRAW, ids=[h.id for h in hints], epochs=[h.epoch for h in hints], delay=delay)
 
 
 _CLAIM = _sql(

@@ -9,20 +9,17 @@ import structlog
 from billiard.exceptions import WorkerLostError
 from celery import Celery, Task, signals
 from celery.worker.request import Request
-from sqlalchemy.exc import SQLAlchemyError
 
 import celeryconfig
 from logs import configure_logging
-from models import lease
-from models.lifecycle import Hint
-from models.session import dispose, transaction
 from settings import get_settings
 from tasks.discovery import handlers
+from workers import parent
 from workers.attempt import stopping
 from workers.attempt.execute import execute
 from workers.attempt.keeper import Keeper
 from workers.broker import correct
-from workers.hints import load
+from workers.hints import hints_in, load
 from workers.presence import Presence
 from workers.wakeup import announce, doorbell
 
@@ -45,18 +42,7 @@ class HintRequest(Request):
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         exception = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(exception, WorkerLostError) and self.worker_pid:
-            _abandon(load(self.args[0]), f"{self.hostname}:{self.worker_pid}")
-
-
-def _abandon(hints: list[Hint], worker: str) -> None:
-    """The parent holds no connection: this one is opened for one statement and closed before the next fork."""
-    try:
-        with transaction() as session:
-            lease.abandon(session, [hint.id for hint in hints], worker)
-    except SQLAlchemyError as error:
-        log.warning("lost_worker_not_told", worker=worker, error=type(error).__name__)
-    finally:
-        dispose()
+            parent.abandon(hints_in(self.args), f"{self.hostname}:{self.worker_pid}")
 
 
 class AttemptFailed(Exception):

@@ -1,9 +1,13 @@
-"""Two corrections to how Celery's consumer treats Redis; `tests/workers/test_broker.py` guards what they stand on."""
+"""Three corrections to how Celery's consumer treats Redis; `tests/workers/test_broker.py` guards what they stand on."""
 
+from queue import Empty
 from typing import Any
 
+import structlog
 from celery.worker import heartbeat
 from kombu.transport import redis
+
+log = structlog.get_logger()
 
 
 class CreditReturningQoS(redis.QoS):
@@ -29,11 +33,24 @@ def _send_once(heart: Any, event: str, retry: bool = False) -> Any:  # noqa: FBT
     return _send(heart, event, retry=False)
 
 
+_read = redis.Channel._brpop_read  # type: ignore[attr-defined]  # noqa: SLF001  # the method that must not raise
+
+
+def _read_or_drop(channel: Any, **options: Any) -> Any:
+    """What was in the queue's list and cannot even be read as a message would end the whole worker."""
+    try:
+        return _read(channel, **options)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        log.exception("message_unreadable")
+        raise Empty from None
+
+
 def correct() -> None:
-    """Install both corrections in this process.
+    """Install all corrections in this process.
 
     Heartbeat events are published inside the worker's event loop. With their endless retries a frozen Redis would
     stop the loop, and with it every time limit.
     """
     redis.Channel.QoS = CreditReturningQoS
+    redis.Channel._brpop_read = _read_or_drop  # type: ignore[attr-defined]  # noqa: SLF001  # see above
     heartbeat.Heart._send = _send_once  # type: ignore[attr-defined]  # noqa: SLF001  # see above

@@ -27,3 +27,10 @@ def load(value: Any) -> list[Hint]:
     if not hints or any(type(hint.epoch) is not int or hint.epoch not in EPOCHS for hint in hints):
         raise Malformed("these are no hints")
     return hints
+
+
+def hints_in(arguments: Any) -> list[Hint]:
+    """The hints in the arguments of a message, of which they are the only one. Raises `Malformed`."""
+    if not isinstance(arguments, list | tuple) or len(arguments) != 1:
+        raise Malformed("these are not the arguments of a message")
+    return load(arguments[0])

@@ -134,6 +134,20 @@ def test_withdrawing_voids_the_message(app_id):
     assert job_row(hints[0].id).state == State.READY
 
 
+def test_what_a_worker_cannot_use_is_due_again_a_little_later(app_id, pass_time):
+    hints = dispatch(insert(app_id))
+    with transaction() as session:
+        assert lifecycle.withdraw(session, hints, timedelta(seconds=1)) == 1
+    row = job_row(hints[0].id)
+    assert (row.state, row.attempt, row.seq) == ("scheduled", 0, 1)
+    with transaction() as session:
+        assert lifecycle.stage(session, ["default"], 10) == 0
+    pass_time(timedelta(seconds=2))
+    with transaction() as session:
+        assert lifecycle.stage(session, ["default"], 10) == 1
+    assert claim(*hints) == []
+
+
 def test_recording_success_ends_the_job_and_writes_its_attempt(app_id):
     claimed = running(app_id)
     assert record(claimed, result={"n": 1}) == {claimed.id}

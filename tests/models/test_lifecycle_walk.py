@@ -18,7 +18,7 @@ S = State
 EDGES = {
     (S.SCHEDULED, S.READY), (S.SCHEDULED, S.CANCELLED), (S.SCHEDULED, S.EXPIRED), (S.SCHEDULED, S.PARKED),
     (S.READY, S.DISPATCHED), (S.READY, S.CANCELLED), (S.READY, S.EXPIRED), (S.READY, S.PARKED),
-    (S.DISPATCHED, S.PARKED), (S.DISPATCHED, S.RUNNING),
+    (S.DISPATCHED, S.PARKED), (S.DISPATCHED, S.RUNNING), (S.DISPATCHED, S.SCHEDULED),
     (S.DISPATCHED, S.READY), (S.DISPATCHED, S.CANCELLED), (S.DISPATCHED, S.EXPIRED),
     (S.RUNNING, S.SUCCEEDED), (S.RUNNING, S.FAILED), (S.RUNNING, S.CANCELLED), (S.RUNNING, S.PARKED),
     (S.RUNNING, S.SCHEDULED), (S.RUNNING, S.READY),
@@ -59,6 +59,18 @@ class Walker:
     def withdraw(self, session, choice):
         if self.hints:
             lifecycle.withdraw(session, [self.hints[choice % len(self.hints)]])
+
+    def hand_back(self, session, choice):
+        if self.hints:
+            lifecycle.withdraw(session, [self.hints[choice % len(self.hints)]], timedelta(seconds=1))
+
+    def prolong(self, session, choice):
+        if self.hints:
+            lifecycle.prolong(session, [self.hints[choice % len(self.hints)]], LEASE)
+
+    def ask_again(self, session, choice):
+        if self.hints:
+            self.claims += lifecycle.claimed(session, [self.hints[choice % len(self.hints)]], "w:1", LEASE)
 
     def claim(self, session, choice):
         if self.hints:
@@ -102,7 +114,7 @@ class Walker:
 
 STEPS = (
     "stage", "dispatch", "dispatch", "withdraw", "claim", "claim", "claim", "record", "record", "renew", "rescue",
-    "doubt",
+    "doubt", "hand_back", "prolong", "ask_again",
     "lose", "expire", "cancel", "retry", "wait", "wait",
 )  # fmt: skip
 

@@ -43,11 +43,13 @@ def plan(statement: TextClause, **values: object) -> str:
     ("statement", "values"),
     [
         (lifecycle._DISPATCH, {"ids": IDS, "lease": SECONDS}),
-        (lifecycle._WITHDRAW, {"ids": IDS, "epochs": [1] * 20}),
+        (lifecycle._WITHDRAW, {"ids": IDS, "epochs": [1] * 20, "delay": SECONDS}),
         (lifecycle._CLAIM, {"ids": IDS, "epochs": [1] * 20, "worker": "w", "lease": SECONDS}),
+        (lifecycle._CLAIMED, {"ids": IDS, "epochs": [1] * 20, "worker": "w", "lease": SECONDS}),
+        (lifecycle._PROLONG, {"ids": IDS, "epochs": [1] * 20, "lease": SECONDS}),
         (lifecycle._RECORD, {"endings": ENDINGS}),
     ],
-    ids=["dispatch", "withdraw", "claim", "record"],
+    ids=["dispatch", "withdraw", "claim", "claimed", "prolong", "record"],
 )
 def test_jobs_that_are_named_are_found_by_their_names(after_a_quiet_moment, statement, values):
     seen = plan(statement, **values)

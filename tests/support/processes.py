@@ -69,11 +69,18 @@ class Line:
         """Start a dispatcher."""
         return self._start("dispatcher", sys.executable, "-m", "tests.support.dispatcher", **environment)
 
-    def worker(self, queue: str = "default", *options: str, concurrency: int = 2, **environment: str) -> Process:
-        """Start a worker and wait until it has said that it is there."""
+    def worker(
+        self,
+        queue: str = "default",
+        *options: str,
+        concurrency: int = 2,
+        app: str = "tests.support.worker",
+        **environment: str,
+    ) -> Process:
+        """Start a worker and wait until it has said that it is there. The app `workers.app` knows no kind of ours."""
         before = set(workers())
         process = self._start(
-            f"worker-{queue}", sys.executable, "-m", "celery", "-A", "tests.support.worker", "worker",
+            f"worker-{queue}", sys.executable, "-m", "celery", "-A", app, "worker",
             "--without-gossip", "--without-mingle", "--heartbeat-interval", "10",
             "-n", f"{queue}-{len(self._processes)}@%h", "-Q", queue, "-c", str(concurrency), *options, **environment,
         )  # fmt: skip

@@ -1,6 +1,7 @@
-"""What celeryconfig says is in effect, and our two corrections stand on what Celery and kombu still are."""
+"""What celeryconfig says is in effect, and our corrections stand on what Celery and kombu still are."""
 
 import inspect
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from celery.app.defaults import SETTING_KEYS
 from celery.backends.base import DisabledBackend
 from celery.worker import heartbeat
-from kombu import Connection
+from kombu import Connection, Consumer, Queue
 from kombu.transport import redis
 from redis import Redis
 from redis.exceptions import RedisError
@@ -52,6 +53,7 @@ SETTINGS = {
     "task_time_limit": 900,
     "task_track_started": False,
     "timezone": "UTC",
+    "worker_consumer": "workers.consumer:HintConsumer",
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_deduplicate_successful_tasks": False,
     "worker_disable_prefetch": True,
@@ -162,6 +164,27 @@ def test_what_was_acknowledged_is_gone_from_redis(connection):
     message.ack()
     assert channel.client.hlen("unacked") == 0
     assert channel.qos.can_consume()
+
+
+def first_behind_garbage(connection: Connection) -> str:
+    """Put what is no message before the message, and take whatever comes."""
+    channel = connection.channel()
+    channel.client.rpush("q", b"no JSON")
+    taken: list[str] = []
+    with Consumer(channel, [Queue("q")], callbacks=[lambda body, message: taken.append(body)], auto_declare=False):
+        connection.drain_events(timeout=5)
+    return taken[0]
+
+
+def test_what_cannot_be_read_as_a_message_is_passed_over(connection):
+    assert first_behind_garbage(connection) == "a message"
+
+
+def test_to_kombu_itself_it_is_still_an_error(connection, monkeypatch):
+    """Should this fail, the correction is needed no more, or the method that it replaces has changed."""
+    monkeypatch.setattr(redis.Channel, "_brpop_read", broker._read)
+    with pytest.raises(json.JSONDecodeError):
+        first_behind_garbage(connection)
 
 
 def retries_of_heartbeats() -> list[bool]:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from models.lifecycle import Hint
 from settings import get_settings
 from tasks import Handler
-from workers.hints import dump, load
+from workers.hints import dump, hints_in
 from workers.wakeup.connections import redis_client
 
 REDIS_ERRORS: tuple[type[Exception], ...] = (RedisError, KombuError, OSError)
@@ -66,7 +66,7 @@ def still_waiting(queues: Sequence[str]) -> list[Hint]:
 def _hints(message: str) -> list[Hint]:
     try:
         arguments, _, _ = orjson.loads(b64decode(orjson.loads(message)["body"]))
-        return load(*arguments)
+        return hints_in(arguments)
     except (ValueError, TypeError, LookupError):
         return []
 
