@@ -24,8 +24,8 @@ CONTROLS = {
         Control(
             "fencing",
             ("freeze_after_perform", "freeze_before_record"),
-            Mix(bulk_share=0, kinds={"chaos.steady": 1}, variants={"keyed": 1}, queues={"default": 1}),
-            replace(CONTROL, rate=2, storm=14, faults=6),
+            Mix(0, {"chaos.steady": 1}, {"keyed": 1}, {"default": 1}, looks_per_second=0),
+            replace(CONTROL, rate=0.6, storm=14, faults=6),
             "endings written by an attempt that had lost its lease",
         ),
         Control(

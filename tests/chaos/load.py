@@ -14,7 +14,6 @@ from tests.chaos.onlooker import Onlooker
 from tests.chaos.orders import PLAN, USUAL, Mix, Order, Orders, burst, one
 
 SUBMITTERS = 3
-LOOKS_PER_SECOND = 4.0
 CATCH_UP = 1.0
 """Seconds that a pace makes up for after an outage; the rest of the time is lost."""
 ACCEPT_DEADLINE = 120.0
@@ -64,8 +63,11 @@ class Load:
         drawn = [Orders(f"single-{number}", seed, sink_url, mix).single for number in range(1, SUBMITTERS + 1)]
         self._work = [partial(self._submitting, draw, singles) for draw in drawn]
         if mix.bulk_share:
-            self._work.append(partial(self._submitting, Orders("bulk", seed, sink_url, mix).bulk, Pace(rate * mix.bulk_share)))
-        self._work.append(partial(self._looking, Onlooker(self._client, seed)))
+            self._work.append(
+                partial(self._submitting, Orders("bulk", seed, sink_url, mix).bulk, Pace(rate * mix.bulk_share))
+            )
+        if mix.looks_per_second:
+            self._work.append(partial(self._looking, Onlooker(self._client, seed), Pace(mix.looks_per_second)))
         self._threads: list[threading.Thread] = []
 
     @property
@@ -116,8 +118,7 @@ class Load:
             if not self._stopping.wait(pace.take(order.size)):
                 self._client.submit(order, self._stopping.wait)
 
-    def _looking(self, onlooker: Onlooker) -> None:
-        pace = Pace(LOOKS_PER_SECOND)
+    def _looking(self, onlooker: Onlooker, pace: Pace) -> None:
         while not self._stopping.wait(pace.take(1)):
             onlooker.look()
 

@@ -38,6 +38,8 @@ class Mix(NamedTuple):
     """Of the submits of one job; see `VARIANTS`."""
     queues: Mapping[str, float] = {"default": 90, "integrations": 10}
     """Where the jobs of `chaos.*` go."""
+    looks_per_second: float = 4.0
+    """Of a client that reads, cancels and retries what others submitted."""
 
 
 USUAL = Mix()
