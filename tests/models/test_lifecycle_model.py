@@ -153,11 +153,12 @@ class Actors(RuleBasedStateMachine):
         """What the messages of this or an earlier dispatch of these jobs say."""
         return [Hint(job_id, max(0, self.model.jobs[job_id].epoch - age)) for job_id, age in messages]
 
-    @rule(first=jobs, age=AGES, others=st.lists(st.tuples(jobs, AGES), max_size=2))
-    def withdraw(self, first: UUID, age: int, others: list[tuple[UUID, int]]) -> None:
+    @rule(first=jobs, age=AGES, others=st.lists(st.tuples(jobs, AGES), max_size=2), delay=st.sampled_from([0, 0, 120]))
+    def withdraw(self, first: UUID, age: int, others: list[tuple[UUID, int]], delay: int) -> None:
         hints = list(dict.fromkeys(self.aged((first, age), *others)))
         with self.acting() as session:
-            assert lifecycle.withdraw(session, hints) == self.model.withdraw(hints)
+            withdrawn = lifecycle.withdraw(session, hints, timedelta(seconds=delay))
+            assert withdrawn == self.model.withdraw(hints, delay)
 
     @rule(first=jobs, age=AGES, others=st.lists(st.tuples(jobs, AGES), max_size=2))
     def prolong(self, first: UUID, age: int, others: list[tuple[UUID, int]]) -> None:
@@ -193,25 +194,39 @@ class Actors(RuleBasedStateMachine):
         """A dispatch whose message arrives at once."""
         return multiple(*self.begin_work(worker, self.mark([first, *others])))
 
-    @rule(target=claims, worker=WORKERS, first=jobs, others=st.lists(jobs, max_size=3), word=st.sampled_from(WORDS))
-    def work(self, worker: str, first: UUID, others: list[UUID], word: Word) -> Any:
+    @rule(
+        target=claims,
+        worker=WORKERS,
+        first=jobs,
+        others=st.lists(jobs, max_size=3),
+        unsettled=st.booleans(),
+        cancelled=st.booleans(),
+        word=st.sampled_from(WORDS),
+    )
+    def work(self, worker: str, first: UUID, others: list[UUID], unsettled: bool, cancelled: bool, word: Word) -> Any:
         """A delivery that ends at once, and when an hour has passed what is left of it is due again."""
         claims = self.begin_work(worker, self.mark([first, *others]))
+        for claim in claims:
+            self.save_checkpoint(claim, unsettled)
+        if cancelled:
+            self.cancel(first)
         self.write_down([ending(claim, word) for claim in claims])
         self.pass_time(3600)
         self.stage(ALL)
         return multiple(*claims)
 
-    @rule(target=claims, worker=WORKERS, first=jobs, others=st.lists(jobs, max_size=3), unsettled=st.booleans())
-    def vanish(self, worker: str, first: UUID, others: list[UUID], unsettled: bool) -> Any:
-        """A delivery whose worker is never heard of again, but for what it says later."""
-        claims = self.begin_work(worker, self.mark([first, *others]))
-        for claim in claims:
-            self.save_checkpoint(claim, unsettled)
-        self.pass_time(LEASE)
-        self.rescue(ALL)
-        self.pass_time(60)
-        self.stage(ALL)
+    @rule(target=claims, worker=WORKERS, job_id=jobs, unsettled=st.booleans(), times=st.integers(1, MAX_LOST))
+    def vanish(self, worker: str, job_id: UUID, unsettled: bool, times: int) -> Any:
+        """Deliveries whose worker is never heard of again, but for what it says later."""
+        claims = []
+        for _ in range(times):
+            claims += self.begin_work(worker, self.mark([job_id]))
+            for claim in claims:
+                self.save_checkpoint(claim, unsettled)
+            self.pass_time(LEASE)
+            self.rescue(ALL)
+            self.pass_time(60)
+            self.stage(ALL)
         return multiple(*claims)
 
     @rule(worker=WORKERS, job_id=jobs, age=AGES, withdrawn=st.booleans())
@@ -222,7 +237,7 @@ class Actors(RuleBasedStateMachine):
         self.lose_messages(ALL, 0)
         self.dispatch(job_id, [])
         if withdrawn:
-            self.withdraw(job_id, age, [])
+            self.withdraw(job_id, age, [], 0)
         else:
             self.begin_work(worker, self.aged((job_id, age)))
 

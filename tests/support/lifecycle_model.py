@@ -18,7 +18,7 @@ S = State
 EDGES = {
     (S.SCHEDULED, S.READY), (S.SCHEDULED, S.CANCELLED), (S.SCHEDULED, S.EXPIRED), (S.SCHEDULED, S.PARKED),
     (S.READY, S.DISPATCHED), (S.READY, S.CANCELLED), (S.READY, S.EXPIRED), (S.READY, S.PARKED),
-    (S.DISPATCHED, S.RUNNING), (S.DISPATCHED, S.READY), (S.DISPATCHED, S.SCHEDULED),
+    (S.DISPATCHED, S.RUNNING), (S.DISPATCHED, S.READY), (S.DISPATCHED, S.SCHEDULED), (S.DISPATCHED, S.SCHEDULED),
     (S.DISPATCHED, S.CANCELLED), (S.DISPATCHED, S.EXPIRED), (S.DISPATCHED, S.PARKED),
     (S.RUNNING, S.SUCCEEDED), (S.RUNNING, S.FAILED), (S.RUNNING, S.CANCELLED), (S.RUNNING, S.PARKED),
     (S.RUNNING, S.SCHEDULED), (S.RUNNING, S.READY),
@@ -143,11 +143,12 @@ class Model:
         jobs = [self.jobs[job_id] for job_id in dict.fromkeys(hint.id for hint in hints)]
         return [job for job in jobs if job.state is state and Hint(job.id, job.epoch) in hints]
 
-    def withdraw(self, hints: Sequence[Hint]) -> int:
-        """What still waits under that epoch is ready again."""
+    def withdraw(self, hints: Sequence[Hint], delay: int = 0) -> int:
+        """What still waits under that epoch is ready again, or due later."""
         withdrawn = self._hinted(hints, S.DISPATCHED)
         for job in withdrawn:
-            job.state, job.leased_until = S.READY, None
+            job.state, job.leased_until = S.SCHEDULED if delay else S.READY, None
+            job.run_at = self.now + delay if delay else job.run_at
         return len(withdrawn)
 
     def claim(self, hints: Sequence[Hint], worker: str) -> list[ModelJob]:
