@@ -10,12 +10,16 @@ import json
 import os
 import sys
 from typing import Any
+from uuid import uuid4
 
 import gunicorn.util  # type: ignore[import-untyped]  # it ships no types
+import structlog
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # as above
 
 from logs import configure_logging
 from settings import SettingsError, get_settings
+
+log = structlog.get_logger()
 
 try:
     get_settings()
@@ -34,15 +38,17 @@ class Logs(Logger):  # type: ignore[misc]  # gunicorn ships no types
 
 def write_problem(sock: Any, status: int, reason: str, _message: str) -> None:
     """Refuse what is no HTTP request with a problem document; gunicorn's own page is HTML and quotes the input."""
+    request_id = uuid4().hex
     code = {414: "uri_too_long", 431: "header_fields_too_large"}.get(status, "malformed_request")
     problem = {
         "type": f"/problems/{code}", "title": reason, "status": status, "detail": "this is not a request we can read",
-        "instance": "", "code": code, "request_id": "",
+        "instance": "", "code": code, "request_id": request_id,
     }  # fmt: skip
+    log.info("request_refused", status=status, code=code, request_id=request_id)
     body = json.dumps(problem).encode()
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n\r\n"
     )
     gunicorn.util.write_nonblock(sock, head.encode() + body)
 

@@ -11,7 +11,7 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from api.edge.body import chunks
+from api.edge.body import chunks, refuse_encoded
 from api.edge.errors import Problem, invalid
 
 MULTIPART_SLACK = 64 * 1024
@@ -36,8 +36,7 @@ class Upload(NamedTuple):
 
 def arriving(name: str | None, limit: int) -> Upload:
     """The upload in the request's body, of about `limit` bytes at most; `name` goes before what the body says."""
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise Problem(415, "unsupported_media_type", "send the file's own bytes, without Content-Encoding")
+    refuse_encoded()
     if request.mimetype == "multipart/form-data":
         return _from_multipart(name, limit)
     name = _checked(name)

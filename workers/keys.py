@@ -26,18 +26,10 @@ SCOPES = {
     "jobs:write": "submit, cancel and retry jobs",
     "files:read": "see and download the app's files",
     "files:write": "upload and delete files",
-    "schedules:read": "see schedules",
-    "schedules:write": "create and change schedules",
-    "connections:read": "see connections, without their secrets",
-    "connections:write": "create and change connections",
-    "callbacks:read": "see endpoints and deliveries",
-    "callbacks:write": "create and change endpoints, replay deliveries",
-    "payments:read": "see payments, refunds and the ledger",
-    "ops:read": "see every queue, gate and worker",
-    "ops:write": "pause queues, change gates",
+    "ops:read": "see the tracebacks of the app's attempts",
     "keys:admin": "create, list and revoke the keys of every app",
 }
-OPERATOR_SCOPES = ("ops:read", "ops:write", "keys:admin")
+OPERATOR_SCOPES = ("ops:read", "keys:admin")
 APP_SCOPES = tuple(scope for scope in SCOPES if scope not in OPERATOR_SCOPES)
 APP_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 

@@ -37,11 +37,19 @@ def json_body(limit: int = BODY_LIMIT) -> Any:
 
 
 def raw_body(limit: int = BODY_LIMIT) -> bytes:
-    """The body's bytes, at most `limit`, read once per request. Raises what `chunks` does."""
+    """The body's bytes, at most `limit`, read once per request. Raises what `refuse_encoded` and `chunks` do."""
     known: bytes | None = g.get("raw_body")
     if known is None:
+        refuse_encoded()
         known = g.raw_body = b"".join(chunks(limit, READ_SECONDS))
     return known
+
+
+def refuse_encoded() -> None:
+    """Raises `Problem` 415 for a compressed body: nothing here unpacks one."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        detail = "send the body's own bytes, without Content-Encoding"
+        raise Problem(415, "unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
 
 
 def stand_in(summary: bytes) -> None:

@@ -82,7 +82,12 @@ class Problem(Exception):
 
 
 def answer(problem: Problem) -> Response:
-    """The response that says so."""
+    """The response that says so, and a line in the log under whose `request_id` an operator finds it."""
+    if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR:  # What failed on our side was logged with its cause.
+        log.info(
+            "request_refused", status=problem.status, code=problem.code, request_id=request_id(), path=request.path,
+            method=request.method,
+        )  # fmt: skip
     body = orjson.dumps(problem.document(quote(request.path), request_id()))
     return Response(body, problem.status, problem.headers, content_type=MEDIA_TYPE)
 
@@ -171,6 +176,21 @@ def _database_away(error: Exception) -> Problem:
     )  # fmt: skip
 
 
+_OUT_OF_TIME = ("40P01", "55P03", "57014")
+"""SQLSTATEs of a deadlock, and of a lock or a statement that took too long: Postgres is there, and rolled it back."""
+
+
+def _database_failed(error: OperationalError) -> Problem:
+    state = getattr(error.orig, "sqlstate", None)
+    if state not in _OUT_OF_TIME:
+        return _database_away(error)
+    log.warning("database_busy", cause=type(error.orig).__name__)
+    return Problem(
+        503, "database_busy", "the database could not do this in time; nothing was stored, try again",
+        headers={"Retry-After": "1"},
+    )  # fmt: skip
+
+
 def _database_refused(error: DataError) -> Problem:
     log.warning("database_refused_a_value", cause=type(error.orig).__name__)
     return Problem(422, "invalid", "a value cannot be stored: it is out of range or holds a NUL character")
@@ -188,7 +208,7 @@ def _unexpected(error: Exception) -> Problem:
 TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda problem: problem,
     HTTPException: _from_http,
-    OperationalError: _database_away,
+    OperationalError: _database_failed,
     InterfaceError: _database_away,
     PoolTimeout: _database_away,
     DataError: _database_refused,

@@ -21,17 +21,26 @@ from api.edge.errors import Problem
 from models import IdempotencyKey
 
 HEADER = "Idempotency-Key"
+REPLAYED = {"Idempotent-Replayed": "true"}
 KEPT = timedelta(days=7)
-_PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
+_WELL_FORMED = re.compile(r"[\x20-\x2b\x2d-\x7e]{1,255}")
+"""Printable ASCII but the comma: servers and proxies join header fields that came twice by one."""
 
 
-def first_answer(session: Session, *, required: bool = False) -> Response | None:
-    """The answer to give again, or None when this request is the first. Without a key always None.
+def require_key() -> None:
+    """Raises `Problem` 400 for a request without a key."""
+    if _key() is None:
+        raise Problem(400, "idempotency_key_required", f"this request needs the header {HEADER}")
 
-    Raises `Problem`: 400 for a missing or unprintable key, 422 when the key came with another request, 409 while the
-    first request is still being answered.
+
+def first_answer(session: Session) -> Response | None:
+    """The answer to give again, or None when this request is the first. Without a key always None, and without a query.
+
+    Ask before anything else is checked: an answer that was given stands, whatever would be said of the request today.
+    Raises `Problem`: 400 for a malformed key, 422 when the key came with another request, 409 while the first request
+    is still being answered.
     """
-    key = _key(required=required)
+    key = _key()
     if key is None:
         return None
     route = _route()
@@ -52,7 +61,7 @@ def remember(
     session: Session, status: int, location: str | None, body: dict[str, Any], *, forever: bool = False
 ) -> None:
     """Keep this answer under the request's key, if it has one, for 7 days or `forever`."""
-    key = _key(required=False)
+    key = _key()
     if key is None:
         return
     answer = {
@@ -70,14 +79,12 @@ def remember(
     )
 
 
-def _key(*, required: bool) -> str | None:
+def _key() -> str | None:
     key = request.headers.get(HEADER)
-    if key is None:
-        if required:
-            raise Problem(400, "idempotency_key_required", f"this request needs the header {HEADER}")
-        return None
-    if not _PRINTABLE.fullmatch(key):
-        raise Problem(400, "malformed_idempotency_key", f"{HEADER} takes 1 to 255 printable ASCII characters")
+    if key is not None and not _WELL_FORMED.fullmatch(key):
+        raise Problem(
+            400, "malformed_idempotency_key", f"send {HEADER} once, with 1 to 255 printable ASCII characters, no comma"
+        )
     return key
 
 
@@ -111,5 +118,5 @@ def _again(row: Any) -> Response:
     response = Response(current_app.json.dumps(row.body), row.status, content_type="application/json")
     if row.location is not None:
         response.headers["Location"] = row.location
-    response.headers["Idempotent-Replayed"] = "true"
+    response.headers.update(REPLAYED)
     return response

@@ -22,6 +22,7 @@ class Meaning(NamedTuple):
 CODES = {
     "body_too_slow": Meaning(408, "The body did not arrive in time. Nothing was stored; send it again."),
     "bulk_refused": Meaning(422, "With `atomic=true` one bad job refuses all; `errors` names the bad ones."),
+    "database_busy": Meaning(503, "The database could not do this in time. Nothing was stored; try again."),
     "database_unavailable": Meaning(503, "The database cannot be reached. Nothing was stored; try again."),
     "file_not_found": Meaning(404, "There is no such file, or it belongs to another app."),
     "file_quota_exceeded": Meaning(413, "The app's files would take more room than it has. Delete some."),
@@ -37,7 +38,9 @@ CODES = {
     "invalid_query": Meaning(422, "The query does not match its schema; `errors` names the parameters."),
     "job_ended": Meaning(409, "The job has ended already: there is nothing to cancel."),
     "kind_not_allowed": Meaning(403, "The key may submit certain kinds only, and this is none of them."),
-    "malformed_idempotency_key": Meaning(400, "An Idempotency-Key has 1 to 255 printable ASCII characters."),
+    "malformed_idempotency_key": Meaning(
+        400, "Send one Idempotency-Key, of 1 to 255 printable ASCII characters other than the comma."
+    ),
     "malformed_json": Meaning(
         400, "The body is not one strict JSON text: no NaN, no repeated names, 32 levels at most."
     ),
@@ -59,7 +62,7 @@ CODES = {
     "too_many_jobs": Meaning(413, "One bulk request takes at most 5,000 jobs."),
     "unique_key_taken": Meaning(409, "A living job has this `unique_key`."),
     "unknown_key": Meaning(401, "The key does not exist, has expired or was revoked."),
-    "unsupported_media_type": Meaning(415, "This address does not take that Content-Type."),
+    "unsupported_media_type": Meaning(415, "This address does not take that Content-Type, or any Content-Encoding."),
     "uri_too_long": Meaning(414, "The request line is longer than 8 KiB."),
 }
 

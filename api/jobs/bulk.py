@@ -64,13 +64,14 @@ def submit_many(query: BulkQuery) -> Response | dict[str, Any]:
     refused item refuses the request, and nothing is stored. Kinds that need an `Idempotency-Key` are
     submitted one by one.
     """
-    checked = _checked(_items(), origin())
-    if query.atomic:
-        _refuse_any(checked)
+    items = _items()
     with transaction() as session:
         replay = first_answer(session)
         if replay is not None:
             return replay
+        checked = _checked(items, origin())
+        if query.atomic:
+            _refuse_any(checked)
         outcomes = _accept(session, caller().app_id, checked)
         if query.atomic:
             _refuse_any(outcomes)

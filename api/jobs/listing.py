@@ -45,6 +45,7 @@ class JobFilter(BaseModel):
     created_from: Timestamp | None = Field(default=None, description="Created at this moment or later.")
     created_to: Timestamp | None = Field(default=None, description="Created before this moment.")
     error: str | None = Field(default=None, description="The `code` of the job's error.")
+    parent_id: UUID | None = Field(default=None, description="Enqueued by the handler of this job.")
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +107,8 @@ def _matching(app_id: UUID, wanted: JobFilter) -> Select[Any]:
         found = found.where(Job.labels.contains(wanted.labels), text("labels <> '{}'"))
     if wanted.error is not None:
         found = found.where(Job.error["code"].astext == wanted.error)
+    if wanted.parent_id is not None:
+        found = found.where(Job.parent_id == wanted.parent_id)
     # Ids are in the order of creation: bounds on them spare a walk through all that is newer or older.
     if wanted.created_from is not None:
         found = found.where(Job.created_at >= wanted.created_from, Job.id >= _id_at(wanted.created_from - _SLACK))

@@ -65,7 +65,9 @@ class SubmitJob(BaseModel):
         default=None, description="At most one job with this key waits or runs at a time."
     )
     on_conflict: Literal["reject", "return_existing", "replace"] | None = Field(
-        default=None, description="What to do when `unique_key` is taken; `reject` when left out."
+        default=None,
+        description="What to do when `unique_key` is taken; `reject` when left out. `replace` cancels the job that "
+        "has it while that waits, and is refused while it runs.",
     )
 
 
@@ -86,7 +88,7 @@ def origin() -> Origin:
 
 def new_job(wanted: SubmitJob, source: Origin) -> tuple[NewJob, Handler]:
     """Check what the envelope's model cannot know, down to the params. Raises `Problem` with pointers."""
-    _refuse_contradictions(wanted)
+    _refuse_contradictions(wanted, source.at)
     handler = _handler(wanted.kind, source.caller)
     if len(orjson.dumps(wanted.params)) > PARAMS_LIMIT:
         raise fault("/params", "too_large", "params may take 256 KiB; put larger inputs into files")
@@ -106,11 +108,12 @@ def refuse_kind(kind: str, who: Caller) -> None:
         raise Problem(403, "kind_not_allowed", "this key may not submit jobs of this kind")
 
 
-def _refuse_contradictions(wanted: SubmitJob) -> None:
+def _refuse_contradictions(wanted: SubmitJob, now: datetime) -> None:
     if wanted.run_at is not None and wanted.delay_s is not None:
         raise fault("/delay_s", "contradiction", "give run_at or delay_s, not both")
-    if wanted.run_at is not None and wanted.expires_at is not None and wanted.expires_at <= wanted.run_at:
-        raise fault("/expires_at", "contradiction", "a job that expires before run_at would never run")
+    due = _due(wanted, now)
+    if due is not None and wanted.expires_at is not None and wanted.expires_at <= due:
+        raise fault("/expires_at", "contradiction", "a job that expires before it is due would never run")
     if wanted.on_conflict is not None and wanted.unique_key is None:
         raise fault("/on_conflict", "contradiction", "on_conflict means nothing without unique_key")
 
@@ -124,9 +127,13 @@ def _handler(kind: str, who: Caller) -> Handler:
     return handler
 
 
+def _due(wanted: SubmitJob, now: datetime) -> datetime | None:
+    return wanted.run_at if wanted.delay_s is None else now + timedelta(seconds=wanted.delay_s)
+
+
 def _assembled(wanted: SubmitJob, handler: Handler, source: Origin) -> NewJob:
     now = source.at
-    due = wanted.run_at if wanted.delay_s is None else now + timedelta(seconds=wanted.delay_s)
+    due = _due(wanted, now)
     deadline = None if wanted.deadline_s is None else max(due or now, now) + timedelta(seconds=wanted.deadline_s)
     return NewJob(
         kind=wanted.kind,

@@ -56,35 +56,25 @@ class JobResource(BaseModel):
     progress: JobProgress | None
     labels: dict[str, str]
     unique_key: str | None
-    batch_id: UUID | None
-    schedule_id: UUID | None
-    scheduled_for: AwareDatetime | None
+    parent_id: UUID | None = Field(description="The job whose handler enqueued this one.")
     created_at: AwareDatetime
     run_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
     expires_at: AwareDatetime | None
+    deadline_at: AwareDatetime | None = Field(description="What `deadline_s` came to.")
     cancel_requested_at: AwareDatetime | None
-
-
-class JobPage(BaseModel):
-    """Jobs, the newest first."""
-
-    items: list[JobResource]
-    next_cursor: str | None = Field(description="Pass it as `cursor`, with the same filter, for the next page.")
 
 
 _JOBS: Table = Job.__table__  # type: ignore[assignment]  # declared as FromClause, made as Table
 _SHOWN = (
     "id", "kind", "queue", "state", "priority", "params", "result", "error", "attempt", "max_attempts",
-    "progress", "labels", "unique_key", "created_at", "run_at", "started_at", "finished_at", "expires_at",
-    "cancel_requested_at",
+    "progress", "labels", "unique_key", "parent_id", "created_at", "run_at", "started_at", "finished_at", "expires_at",
+    "deadline_at", "cancel_requested_at",
 )  # fmt: skip
 COLUMNS = tuple(_JOBS.c[name] for name in _SHOWN)
 """What a query selects for `rendered`, in the order in which it shows them."""
 
-_NOT_BY_REQUEST = {"batch_id": None, "schedule_id": None, "scheduled_for": None}
-"""Of a job that an app submitted by itself."""
 _ONE = select(*COLUMNS).where(_JOBS.c.id == bindparam("id"), _JOBS.c.app_id == bindparam("app_id"))
 _END = frozenset(ENDED)
 
@@ -99,14 +89,15 @@ def rendered(row: Row[Any]) -> dict[str, Any]:
     """The resource of a row of `COLUMNS`; ids and times are left to the JSON encoder."""
     (
         job_id, kind, queue, state, priority, params, result, error, attempt, max_attempts, progress, labels,
-        unique_key, created_at, run_at, started_at, finished_at, expires_at, cancel_requested_at,
+        unique_key, parent_id, created_at, run_at, started_at, finished_at, expires_at, deadline_at,
+        cancel_requested_at,
     ) = tuple(row)  # fmt: skip
     return {
         "id": job_id, "kind": kind, "queue": queue, "state": state, "priority": priority,
         "params": params, "result": result, "error": error, "attempt": attempt, "max_attempts": max_attempts,
-        "progress": progress, "labels": labels, "unique_key": unique_key, **_NOT_BY_REQUEST,
+        "progress": progress, "labels": labels, "unique_key": unique_key, "parent_id": parent_id,
         "created_at": created_at, "run_at": run_at, "started_at": started_at, "finished_at": finished_at,
-        "expires_at": expires_at, "cancel_requested_at": cancel_requested_at,
+        "expires_at": expires_at, "deadline_at": deadline_at, "cancel_requested_at": cancel_requested_at,
     }  # fmt: skip
 
 
@@ -116,9 +107,9 @@ def rendered_new(new: NewJob, enqueued: Enqueued) -> dict[str, Any]:
         "id": enqueued.id, "kind": new.kind, "queue": new.queue, "state": enqueued.state,
         "priority": new.priority, "params": new.params, "result": None, "error": None, "attempt": 0,
         "max_attempts": new.max_attempts, "progress": None, "labels": new.labels,
-        "unique_key": new.unique_key, **_NOT_BY_REQUEST,
+        "unique_key": new.unique_key, "parent_id": new.parent_id,
         "created_at": enqueued.created_at, "run_at": enqueued.run_at, "started_at": None, "finished_at": None,
-        "expires_at": new.expires_at, "cancel_requested_at": None,
+        "expires_at": new.expires_at, "deadline_at": new.deadline_at, "cancel_requested_at": None,
     }  # fmt: skip
 
 

@@ -7,15 +7,15 @@ on it.
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
+from flask import request
 from flask_openapi import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.edge.auth import caller, requires
 from api.edge.errors import Problem
-from api.edge.idempotency import HEADER, first_answer, remember
+from api.edge.idempotency import HEADER, REPLAYED, first_answer, remember, require_key
 from api.jobs.long_poll import look_until, preferred_wait
-from api.jobs.new import SubmitJob, new_job, origin
+from api.jobs.new import SubmitJob, new_job, origin, refuse_kind
 from api.jobs.resource import JobResource, has_ended, read, rendered_new
 from api.openapi import BODY, responses
 from models.job import State
@@ -32,30 +32,40 @@ blueprint = APIBlueprint("submit", __name__)
     responses=responses({202: JobResource, 200: JobResource}, 409, *BODY),
 )
 @requires("jobs:write")
-def submit(body: SubmitJob) -> Response | tuple[dict[str, Any], int, dict[str, str]]:
+def submit(body: SubmitJob) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Submit a job.
 
     202 means that the job is stored and will be performed. With `Prefer: wait=N`, 200 is the job at its end.
     """
     app_id = caller().app_id
-    new, handler = new_job(body, origin())
+    refuse_kind(body.kind, caller())
     # Most submits are one INSERT, which needs no BEGIN and COMMIT around it.
-    alone = HEADER not in request.headers and new.unique_key is None
+    alone = HEADER not in request.headers and body.unique_key is None
     with statement() if alone else transaction() as session:
-        replay = first_answer(session, required=handler.idempotency_required)
-        if replay is not None:
-            return replay
-        (outcome,) = enqueue(session, app_id, (new,))
-        job = resource(session, app_id, new, outcome)
-        location = f"/v1/jobs/{job['id']}"
-        remember(session, 202, location, job, forever=handler.idempotency_required)
-    if job["state"] == State.READY:
+        replay = first_answer(session)
+        job = replay.get_json() if replay is not None else _accept(session, app_id, body)
+    if replay is None and job["state"] == State.READY:
         ring((job["queue"],))
+    headers = {"Location": _location(job), **(REPLAYED if replay is not None else {})}
     seconds = preferred_wait()
     ended = _wait(app_id, job["id"], seconds) if seconds else None
     if ended is not None:
-        return ended, 200, {"Location": location, "Preference-Applied": f"wait={seconds}"}
-    return job, 202, {"Location": location, "Retry-After": "1"}
+        return ended, 200, {**headers, "Preference-Applied": f"wait={seconds}"}
+    return job, 202, {**headers, "Retry-After": "1"}
+
+
+def _accept(session: Session, app_id: UUID, body: SubmitJob) -> dict[str, Any]:
+    new, handler = new_job(body, origin())
+    if handler.idempotency_required:
+        require_key()
+    (outcome,) = enqueue(session, app_id, (new,))
+    job = resource(session, app_id, new, outcome)
+    remember(session, 202, _location(job), job, forever=handler.idempotency_required)
+    return job
+
+
+def _location(job: dict[str, Any]) -> str:
+    return f"/v1/jobs/{job['id']}"
 
 
 def resource(session: Session, app_id: UUID, new: NewJob, outcome: Enqueued | Conflict) -> dict[str, Any]:
@@ -72,14 +82,19 @@ def resource(session: Session, app_id: UUID, new: NewJob, outcome: Enqueued | Co
     return existing
 
 
-def _wait(app_id: UUID, job_id: UUID, seconds: int) -> dict[str, Any] | None:
+def _wait(app_id: UUID, job_id: UUID | str, seconds: int) -> dict[str, Any] | None:
+    """The job at its end; None when it goes on, or when it was purged since the request was first answered."""
+    job_id = UUID(str(job_id))
+
     def look() -> dict[str, Any] | None:
         with statement() as session:
             job = read(session, app_id, job_id)
-        return job if job is not None and has_ended(job["state"]) else None
+        if job is None:
+            return {}
+        return job if has_ended(job["state"]) else None
 
     try:
-        return look_until(job_id, seconds, look)
+        return look_until(job_id, seconds, look) or None
     except DATABASE_AWAY:
         # The job is accepted whatever happens to Postgres now: a 503 would have the client submit it twice.
         return None

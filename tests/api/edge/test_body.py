@@ -1,9 +1,11 @@
 """Bodies: bounded, whole and strictly JSON, or refused before anything was done."""
 
+import gzip
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -18,7 +20,9 @@ from api.edge.errors import Problem
 from models import Job
 from models.session import transaction
 from tests.api.live import serving
+from tests.support.processes import eventually
 
+JSON = "application/json"
 JOB = b'{"kind": "text.count", "params": {"text": "one"}}'
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 _SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | _TEXT
@@ -106,9 +110,24 @@ def test_a_parameter_of_the_content_type_changes_nothing(client: FlaskClient) ->
     assert client.post("/v1/jobs", data=JOB, content_type="application/json; charset=utf-8").status_code == 202
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/bulk"])
+def test_a_compressed_body_is_refused_by_the_name_of_its_header(client: FlaskClient, path: str) -> None:
+    response = client.post(path, data=gzip.compress(JOB), headers={"Content-Encoding": "gzip"}, content_type=JSON)
+    assert (response.status_code, response.json["code"]) == (415, "unsupported_media_type")
+    assert "Content-Encoding" in response.json["detail"]
+    assert response.headers["Accept-Encoding"] == "identity"
+    plain = client.post("/v1/jobs", data=JOB, headers={"Content-Encoding": "identity"}, content_type=JSON)
+    assert plain.status_code == 202
+
+
 @pytest.fixture(scope="module")
-def server(services: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server") / "log") as address:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server") / "log"
+
+
+@pytest.fixture(scope="module")
+def server(services: None, log: Path) -> Iterator[str]:
+    with serving(log, {"MAINSTAY_LOG_FORMAT": "json", "MAINSTAY_LOG_LEVEL": "INFO"}) as address:
         yield address
 
 
@@ -230,12 +249,25 @@ def test_a_caller_that_trickles_is_not_waited_for(client: FlaskClient, monkeypat
     ],
 )
 def test_what_is_no_http_is_refused_by_the_server_in_the_same_form(
-    wire: Wire, request_line: bytes, status: int
+    wire: Wire, log: Path, request_line: bytes, status: int
 ) -> None:
     wire.socket.sendall(request_line + b"\r\nHost: test\r\n\r\n")
     answered, body = wire.answer()
     problem = orjson.loads(body)
     assert (answered, problem["status"], problem["type"]) == (status, status, f"/problems/{problem['code']}")
+    line = eventually(lambda: [line for line in log.read_text().splitlines() if problem["request_id"] in line])[0]
+    assert orjson.loads(line)["event"] == "request_refused"
+    assert UUID(problem["request_id"])
+
+
+def test_a_refusal_leaves_a_line_under_its_request_id(wire: Wire, log: Path) -> None:
+    wire.post(b"X-Request-Id: find-me\r\nContent-Length: 18", b'{"kind": "secret"}')
+    assert wire.answer()[0] == 422
+    line = eventually(lambda: [line for line in log.read_text().splitlines() if "find-me" in line])[0]
+    logged = orjson.loads(line)
+    assert (logged["event"], logged["level"], logged["code"]) == ("request_refused", "info", "invalid")
+    assert (logged["status"], logged["method"], logged["path"]) == (422, "POST", "/v1/jobs")
+    assert "secret" not in line
 
 
 def test_the_server_opens_no_control_socket_and_logs_json(server: str, tmp_path: Path) -> None:

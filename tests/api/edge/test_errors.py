@@ -57,7 +57,15 @@ def broken(services: None) -> FlaskClient:
             opened.connection().exec_driver_sql("SELECT '9999-99-99'::date")
         return ""
 
+    def too_late(limit: str) -> str:
+        with transaction() as holder, transaction() as opened:
+            holder.execute(text("LOCK TABLE apps"))
+            opened.execute(text(f"SET LOCAL {limit} = '10ms'"))
+            opened.execute(text("LOCK TABLE apps"))
+        return ""
+
     app.add_url_rule("/unstorable", view_func=too_long, endpoint="unstorable")
+    app.add_url_rule("/late/<limit>", view_func=too_late, endpoint="late")
     return app.test_client()
 
 
@@ -143,6 +151,13 @@ def test_a_value_that_postgres_refuses_is_the_callers_fault(broken: FlaskClient)
     assert (response.status_code, response.json["code"]) == (422, "invalid")
 
 
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
+def test_a_database_that_is_there_and_too_slow_is_not_said_to_be_away(broken: FlaskClient, limit: str) -> None:
+    response = broken.get(f"/late/{limit}")
+    assert (response.status_code, response.json["code"]) == (503, "database_busy")
+    assert response.headers["Retry-After"] == "1"
+
+
 def test_without_postgres_the_answer_is_503_and_afterwards_all_is_well(client: FlaskClient) -> None:
     with surroundings(**POSTGRES):
         response = client.get("/v1/jobs")
@@ -162,7 +177,7 @@ def test_a_connection_that_broke_meanwhile_costs_one_503_at_most(client: FlaskCl
 
 
 def test_every_code_that_can_be_answered_is_explained(client: FlaskClient) -> None:
-    used = {code for path in Path(api.__path__[0]).glob("*.py") for code in _codes(path.read_text())}
+    used = {code for path in Path(api.__path__[0]).rglob("*.py") for code in _codes(path.read_text())}
     assert used - CODES.keys() == set()
     for code in CODES:
         explained = client.get(f"/problems/{code}").json

@@ -57,9 +57,16 @@ def test_a_key_is_of_one_app_and_one_route(client: FlaskClient) -> None:
     assert "Idempotent-Replayed" not in bulk.headers
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "tab\there", "é", "nul\0"])
+@pytest.mark.parametrize("key", ["", "x" * 256, "tab\there", "é", "nul\0", "a,b"])
 def test_an_unprintable_or_too_long_key_is_refused(client: FlaskClient, key: str) -> None:
     response = client.post("/v1/jobs", json=JOB, environ_base={"HTTP_IDEMPOTENCY_KEY": key})
+    assert (response.status_code, response.json["code"]) == (400, "malformed_idempotency_key")
+
+
+@pytest.mark.parametrize("keys", [("a", "b"), ("a", "a")])
+def test_two_keys_in_one_request_are_refused(client: FlaskClient, keys: tuple[str, str]) -> None:
+    headers = [("Idempotency-Key", key) for key in keys]
+    response = client.post("/v1/jobs", json=JOB, headers=headers)
     assert (response.status_code, response.json["code"]) == (400, "malformed_idempotency_key")
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from tasks import Context
 from tests.api.callers import caller
 from tests.api.conftest import Submit
 
@@ -47,6 +48,21 @@ def test_each_filter_narrows_the_list(client: FlaskClient, submit: Submit, drain
     assert {query: listed(client, query) for query in expected} == {
         query: [job["id"] for job in jobs] for query, jobs in expected.items()
     }
+
+
+def test_the_children_of_a_job_are_found_by_it(
+    client: FlaskClient, submit: Submit, drain: Callable[[], int], declare: Callable[..., None]
+) -> None:
+    def perform(params: object, context: Context) -> dict[str, str]:
+        return {"child": str(context.enqueue("test.succeed", {"day": "2026-01-31"}))}
+
+    declare("test.parent", perform)
+    parent = submit("test.parent")
+    drain()
+    child = client.get(f"/v1/jobs/{parent['id']}").get_json()["result"]["child"]
+    assert listed(client, f"parent_id={parent['id']}") == [child]
+    assert client.get(f"/v1/jobs/{child}").get_json()["parent_id"] == parent["id"]
+    assert parent["parent_id"] is None
 
 
 @pytest.mark.parametrize("odd", ["'", '"', "%", "\\", "💡", "a.b", "{}", "'; DROP TABLE jobs; --", "", " ", "a&b=c"])
@@ -101,6 +117,7 @@ def test_a_made_up_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
         ("label.a=1&label.a=2", "/label.a"),
         ("labels=a", "/labels"),
         ("created_from=yesterday", "/created_from"),
+        ("parent_id=7", "/parent_id"),
         ("created_to=2020-01-01", "/created_to"),
         ("created_to=9999-12-31T23:59:59Z", "/created_to"),
     ],
