@@ -2,12 +2,14 @@
 
 import logging
 import os
+import signal
 from collections import Counter
 from typing import Any
 
 import structlog
 from billiard.exceptions import WorkerLostError
 from celery import Celery, Task, signals
+from celery.platforms import EX_FAILURE
 from celery.worker.request import Request
 
 import celeryconfig
@@ -20,12 +22,15 @@ from workers.attempt.execute import execute
 from workers.attempt.keeper import Keeper
 from workers.broker import correct
 from workers.hints import hints_in, load
+from workers.pool import ThreadPool
+from workers.pool import install as install_pool
 from workers.presence import Presence
 from workers.wakeup import announce, doorbell
 
 log = structlog.get_logger()
 
 correct()
+install_pool()
 
 app = Celery("mainstay", set_as_current=True)
 app.config_from_object(celeryconfig)
@@ -110,24 +115,42 @@ def _set_up_child(sender: str, **_: Any) -> None:
 def _set_up_threads(sender: Any, **_: Any) -> None:
     """A threads pool performs in the main process, which therefore keeps its own watch."""
     pool = sender.controller.pool
-    if pool.is_green or type(pool).__module__.endswith(".thread"):
-        _start_keeper(sender.hostname, slots=sender.controller.concurrency, killable=False)
+    if isinstance(pool, ThreadPool):
+        pool.stuck = _start_keeper(sender.hostname, slots=sender.controller.concurrency, killable=False).stuck
 
 
 @signals.worker_process_shutdown.connect
-@signals.worker_shutdown.connect
-def _stop_keeper(**_: Any) -> None:
+def _stop_keeper(**_: Any) -> int:
+    """Returns how many threads are left behind."""
     global _keeper  # one keeper per process
-    if _keeper is not None:
-        keeper, _keeper = _keeper, None
-        keeper.stop()
+    if _keeper is None:
+        return 0
+    keeper, _keeper = _keeper, None
+    keeper.stop()
+    return keeper.stuck()
 
 
-def _start_keeper(hostname: str, *, slots: int, killable: bool) -> None:
+@signals.worker_shutdown.connect
+def _leave(**_: Any) -> None:
+    """The worker has stopped in order. Threads that were given up would keep the process from ending."""
+    left_behind = _stop_keeper()
+    if left_behind:
+        log.warning("threads_left_behind", threads=left_behind)
+        logging.shutdown()
+        os._exit(EX_FAILURE)
+
+
+def _start_keeper(hostname: str, *, slots: int, killable: bool) -> Keeper:
     global _keeper  # noqa: PLW0603  # one keeper per process
     presence = Presence(f"{hostname}:{os.getpid()}", _queues, slots, tuple(handlers()))
-    _keeper = Keeper(presence, killable=killable)
+    _keeper = Keeper(presence, killable=killable, resign=None if killable else _stop_in_order)
     _keeper.start()
+    return _keeper
+
+
+def _stop_in_order() -> None:
+    """Whoever supervises starts another worker when this one has ended."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 get_settings()

@@ -19,9 +19,10 @@ class Presence:
     slots: int
     kinds: tuple[str, ...]
 
-    def refresh(self, session: Session) -> None:
-        """Write the row, or say in it that we are still here."""
-        row = {"queues": list(self.queues), "slots": self.slots, "kinds": list(self.kinds), "seen_at": func.now()}
+    def refresh(self, session: Session, stuck: int = 0) -> None:
+        """Write the row, or say in it that we are still here. `stuck` of the slots will take nothing more."""
+        slots = self.slots - stuck
+        row = {"queues": list(self.queues), "slots": slots, "kinds": list(self.kinds), "seen_at": func.now()}
         statement = insert(Worker).values(name=self.name, **row)
         session.execute(statement.on_conflict_do_update(index_elements=[Worker.name], set_=row))
 

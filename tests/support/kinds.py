@@ -46,6 +46,13 @@ def stubborn(params: File, context: Context) -> None:
     time.sleep(params.seconds)
 
 
+@handler("flow.deaf", File, grace=timedelta(seconds=1))
+def deaf(params: File, context: Context) -> None:
+    """Take a long time that is still within the limit, and never look up."""
+    note(params, context, "begin")
+    time.sleep(params.seconds)
+
+
 @handler("flow.poison", File)
 def poison(params: File, context: Context) -> None:
     """Kill the process that performs it."""

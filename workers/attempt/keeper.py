@@ -44,11 +44,16 @@ LAST_WORDS = 2.0
 
 
 class Keeper:
-    """Watches over the chunks of one process. `killable` processes are killed when a handler will not stop."""
+    """Watches over the chunks of one process. `killable` processes are killed when a handler will not stop.
 
-    def __init__(self, presence: Presence, *, killable: bool) -> None:
+    In others its thread is given up. When half of them are, `resign` is called, once, to end the process in order.
+    """
+
+    def __init__(self, presence: Presence, *, killable: bool, resign: Callable[[], None] | None = None) -> None:
         self.presence = presence
         self._killable = killable
+        self._resign = resign
+        self._given_up: dict[JobContext, Chunk] = {}
         self._chunks: set[Chunk] = set()
         self._lock = Lock()
         self._stop = Event()
@@ -103,6 +108,16 @@ class Keeper:
             self._judge(chunk)
         if self._doomed is not None:
             self._execute(*self._doomed)
+        if self._resign is not None and 2 * self.stuck() >= self.presence.slots:
+            log.error("half_of_the_threads_are_stuck", threads=self.stuck())
+            resign, self._resign = self._resign, None
+            resign()
+
+    def stuck(self) -> int:
+        """How many threads are in handlers that were given up and have not come back, and owe no record."""
+        with self._lock:
+            self._given_up = {context: chunk for context, chunk in self._given_up.items() if not context.over}
+            return sum(chunk.settled for chunk in self._given_up.values())
 
     def write(self) -> None:
         """Renew, hand back and record what is due."""
@@ -139,6 +154,9 @@ class Keeper:
         chunk.release()
         if self._killable:
             self._doomed = (chunk, context, time.monotonic() + LAST_WORDS)
+        else:
+            with self._lock:
+                self._given_up[context] = chunk
 
     def _execute(self, chunk: Chunk, context: JobContext, until: float) -> None:
         """Kill this process once all is written down, unless the handler came back: then it is at another job."""
@@ -161,7 +179,7 @@ class Keeper:
         held = {token: job_id for chunk in chunks for token, job_id in chunk.held().items()}
         with transaction() as session:
             kept = lease.renew(session, held, self._lease) if held else {}
-            self.presence.refresh(session)
+            self.presence.refresh(session, self.stuck())
         self._renewed_at = self._tried_at = now
         for chunk in chunks:
             self._tell(chunk, held, kept)
