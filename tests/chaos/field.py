@@ -62,7 +62,7 @@ class Field:
     @property
     def redis(self) -> Redis:
         """A new client of the server."""
-        return Redis.from_url(self.fleet.valkey.url, socket_timeout=2, socket_connect_timeout=2)
+        return Redis.from_url(self.fleet.valkey.url, socket_timeout=0.5, socket_connect_timeout=0.5)
 
     def draw(self, choices: Sequence[T]) -> T:
         """One of several."""

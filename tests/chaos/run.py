@@ -84,7 +84,7 @@ def run(order: Order, folder: Path, disk: Path | None, say: Callable[[str], None
         finally:
             load.stop()
         fleet.heal()
-        say("no more faults: waiting for the last job")
+        say(f"{time.monotonic() - began:7.1f} s  no more faults: waiting for the last job")
         _drain(director, field)
         counts, reached = _count(field, quiet)
         return Verdict(

@@ -9,7 +9,7 @@ from tests.chaos.faults.workers import strike
 from tests.chaos.field import Field
 
 
-@fault("api", alone=True)
+@fault("api")
 def kill_api(field: Field) -> Course:
     """kill -9 of the API and all its processes, in the middle of requests."""
     api = field.fleet.members["api"]

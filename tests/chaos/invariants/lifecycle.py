@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from tests.chaos.invariants.counting import Count, counted
-from tests.models.test_lifecycle_walk import EDGES
+from tests.support.lifecycle_model import EDGES
 
 ENDED = "('succeeded', 'failed', 'cancelled', 'expired', 'parked')"
 
