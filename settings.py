@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(default=25, ge=0)
     """How long running handlers may go on after SIGTERM before their jobs are handed back."""
     retention_days: int = Field(default=30, ge=1)
-    """Finished jobs older than this are purged, with their attempts and events."""
+    """Ended jobs older than this are pruned, with their attempts and events."""
 
     egress_allow_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="EGRESS_ALLOW_CIDRS")
     """Otherwise denied networks that handlers may call, comma-separated, each `CIDR` or `CIDR:PORT`."""

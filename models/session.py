@@ -1,4 +1,6 @@
-"""The unit of work: the one place that opens connections and the only one that commits.
+"""The unit of work: the one place that opens connections and decides when they commit.
+
+`transaction` commits at its end; what `statement` and `autocommit` give out commits every statement by itself.
 
 The engine is made at first use and never crosses a fork: a child that inherits one forgets it without touching the
 parent's sockets.

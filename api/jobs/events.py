@@ -139,7 +139,7 @@ def _frames(app_id: UUID, job_id: UUID, after: int) -> Iterator[str]:
 
 
 def _news(app_id: UUID, job_id: UUID, after: int) -> tuple[list[TimelineEvent], bool]:
-    """The next events, and whether they are the last ones: the job has ended, or was purged."""
+    """The next events, and whether they are the last ones: the job has ended, or was pruned."""
     with _snapshot() as session:
         job = _position(session, app_id, job_id)
         if job is None:

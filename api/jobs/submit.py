@@ -83,7 +83,7 @@ def resource(session: Session, app_id: UUID, new: NewJob, outcome: Enqueued | Co
 
 
 def _wait(app_id: UUID, job_id: UUID | str, seconds: int) -> dict[str, Any] | None:
-    """The job at its end; None when it goes on, or when it was purged since the request was first answered."""
+    """The job at its end; None when it goes on, or when it was pruned since the request was first answered."""
     job_id = UUID(str(job_id))
 
     def look() -> dict[str, Any] | None:
