@@ -70,6 +70,8 @@ class KindTask(Task):  # type: ignore[type-arg]  # it has no parameters at run t
         if _keeper is None:
             raise RuntimeError("this process was not set up to perform jobs: start it as a Celery worker")
         endings = execute(_keeper, load(hints))
+        if stopping.at_once():
+            raise SystemExit(EX_FAILURE)
         if len(hints) == 1 and endings and endings[0].error is not None:
             raise AttemptFailed(f"{endings[0].outcome}: {endings[0].error['code']}")
         return dict(Counter(ending.outcome.value for ending in endings))

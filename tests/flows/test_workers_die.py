@@ -4,6 +4,7 @@ import os
 import signal
 
 import psutil
+import pytest
 
 from tests.support.engine import job_row
 from tests.support.processes import eventually, workers
@@ -141,3 +142,32 @@ def test_a_stopped_worker_hands_back_what_it_cannot_finish(processes, submit, no
     processes.worker()
     eventually(lambda: ended(job))
     assert job_row(job).attempt == 1
+
+
+def test_a_second_wish_to_stop_changes_nothing(processes, submit, notes):
+    processes.dispatcher()
+    worker = processes.worker(concurrency=1)
+    job = submit("flow.work", 3)
+    eventually(lambda: begun(notes))
+    worker.signal(signal.SIGTERM)
+    eventually(lambda: "Warm shutdown" in processes.log())
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    row = job_row(job)
+    assert (row.state, row.attempt, row.lost, len(begun(notes))) == ("succeeded", 1, 0, 1)
+
+
+@pytest.mark.parametrize("how", ["the whole group is asked to stop", "the worker is told to stop at once"])
+def test_a_handler_that_is_ended_with_its_worker_spends_no_attempt(processes, submit, notes, how):
+    processes.dispatcher()
+    worker = processes.worker()
+    job = submit("flow.work", 60, max_attempts=1)
+    eventually(lambda: begun(notes))
+    if how == "the whole group is asked to stop":
+        os.killpg(worker.pid, signal.SIGTERM)
+    else:
+        worker.signal(signal.SIGQUIT)
+    worker.wait()
+    eventually(lambda: job_row(job).state in ("ready", "dispatched"))
+    row = job_row(job)
+    assert (row.attempt, row.lost) == (0, 0)

@@ -12,12 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.lifecycle import Claim, Ending, Hint
 from tasks import Fail, Handler, LeaseLost
 from tasks.discovery import handler_of
-from workers.attempt import observe
+from workers.attempt import observe, stopping
 from workers.attempt.chunk import Chunk, Done
 from workers.attempt.claim import claim_all, in_hand
 from workers.attempt.context import JobContext
 from workers.attempt.keeper import Keeper
-from workers.attempt.outcome import raised, released, returned
+from workers.attempt.outcome import Stopping, raised, released, returned
 from workers.attempt.record import flush, flush_all
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ def _perform_all(keeper: Keeper, chunk: Chunk, handler: Handler) -> list[Ending]
     endings: list[Ending] = []
     seconds = 0.0
     with keeper.watching(chunk):
-        while not keeper.lapsed and (claim := chunk.begin()) is not None:
+        while not (keeper.lapsed or stopping.at_once()) and (claim := chunk.begin()) is not None:
             started = time.monotonic()
             endings += _perform(chunk, claim, handler)
             seconds += time.monotonic() - started
@@ -79,7 +79,8 @@ def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending:
         context.log.warning("lease_lost")
         return released(claim.id, claim.token)
     except BaseException as exception:  # noqa: BLE001  # whatever a handler raises ends its attempt, not the worker
-        return _raised(context, exception)
+        told_to_end = isinstance(exception, SystemExit) and stopping.at_once()
+        return _raised(context, Stopping() if told_to_end else exception)
 
 
 def _handle(handler: Handler, params: object, context: JobContext) -> Mapping[str, Any] | None:

@@ -8,6 +8,8 @@ import mmap
 import struct
 import time
 
+from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # newer than the type stubs
+
 from settings import get_settings
 
 _shared = mmap.mmap(-1, 8)
@@ -28,6 +30,14 @@ def overdue() -> bool:
     """Whether the worker is stopping and the grace for running handlers is over."""
     deadline = _deadline()
     return bool(deadline) and time.monotonic() > deadline
+
+
+def at_once() -> bool:
+    """Whether this very process was told to end, by a cold stop or by a signal to its whole group.
+
+    The signal's handler raises `SystemExit` in whatever runs, once.
+    """
+    return bool(terminate_handler_fired())
 
 
 def _deadline() -> float:

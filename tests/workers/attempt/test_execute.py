@@ -13,6 +13,7 @@ from tasks import Cancelled, Fail, LeaseLost, Park, Retry, Snooze
 from tests.support.engine import enqueue, job_row
 from workers.attempt import chunk as chunk_module
 from workers.attempt import record as record_module
+from workers.attempt import stopping
 from workers.queue import cancel
 
 
@@ -354,3 +355,22 @@ def test_an_ending_that_postgres_refuses_fails_its_job_and_no_other(app_id, engi
     engine.perform(engine.dispatch())
     assert [job_row(job).state for job in jobs] == ["succeeded", "failed", "succeeded"]
     assert job_row(jobs[1]).error["code"] == "not_recordable"
+
+
+def test_a_process_that_is_told_to_end_hands_back_what_it_performs_and_what_waits(app_id, engine, declare, monkeypatch):
+    def perform(params, context):
+        if params.n == 1:
+            monkeypatch.setattr(stopping, "at_once", lambda: True)
+            raise SystemExit(1)
+
+    declare("test.told", perform, max_attempts=1)
+    with transaction() as session:
+        session.add(Kind(kind="test.told", seconds=0.0001))
+    jobs = [enqueue(app_id, "test.told", {"n": n}) for n in range(3)]
+    engine.perform(engine.dispatch())
+    assert [(job_row(job).state, job_row(job).attempt) for job in jobs] == [
+        ("succeeded", 1),
+        ("ready", 0),
+        ("ready", 0),
+    ]
+    assert [attempt.outcome for job in jobs[1:] for attempt in attempts(job)] == ["released", "released"]
