@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -21,7 +22,7 @@ from workers.attempt import stopping
 from workers.attempt.execute import execute
 from workers.attempt.keeper import Keeper
 from workers.broker import correct
-from workers.hints import hints_in, load
+from workers.hints import Malformed, hints_in, load
 from workers.pool import ThreadPool
 from workers.pool import install as install_pool
 from workers.presence import Presence
@@ -47,7 +48,8 @@ class HintRequest(Request):
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         exception = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(exception, WorkerLostError) and self.worker_pid:
-            parent.abandon(hints_in(self.args), f"{self.hostname}:{self.worker_pid}")
+            with suppress(Malformed):
+                parent.abandon(hints_in(self.args), f"{self.hostname}:{self.worker_pid}")
 
 
 class AttemptFailed(Exception):
