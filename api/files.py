@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
+import structlog
 from flask import Response, request, send_file
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,7 @@ from api.edge.idempotency import first_answer, remember
 from api.openapi import BODY, responses
 from api.page_query import Limit
 from api.upload import arriving
-from clients.objects import ObjectMissing, ObjectTooLarge, object_store
+from clients.objects import ObjectMissing, ObjectTooLarge, StoreUnavailable, object_store
 from models import File
 from models.base import new_id
 from models.session import transaction
@@ -27,6 +28,7 @@ from settings import get_settings
 from workers.files import QuotaExceeded, add, room, unless_recorded
 
 blueprint = APIBlueprint("files", __name__)
+log = structlog.get_logger()
 
 _BINARY = {"type": "string", "format": "binary"}
 _UPLOAD = {
@@ -107,6 +109,8 @@ def upload(query: UploadQuery) -> Response | tuple[dict[str, Any], int, dict[str
         stored = object_store().put(key, arrived.chunks, limit)
     except ObjectTooLarge:
         raise _too_large(left) from None
+    except StoreUnavailable as error:
+        raise _unavailable(error) from None
     except Problem as problem:
         raise _too_large(left) if problem.code == "too_large" else problem from None
     file = File(
@@ -172,6 +176,8 @@ def content(path: FilePath) -> Response:
         source = object_store().path(file.id)
     except ObjectMissing:
         raise _not_found() from None
+    except StoreUnavailable as error:
+        raise _unavailable(error) from None
     if not _ONE_RANGE.fullmatch(request.headers.get("Range", "")):
         request.environ.pop("HTTP_RANGE", None)
     try:
@@ -234,6 +240,12 @@ def _too_large(left: int) -> Problem:
         return Problem(413, "file_quota_exceeded", detail, headers={"Connection": "close"})
     detail = f"a file may have at most {largest:,} bytes"
     return Problem(413, "too_large", detail, headers={"Connection": "close"})
+
+
+def _unavailable(error: StoreUnavailable) -> Problem:
+    log.error("files_unavailable", cause=str(error))
+    detail = "the disk of the files is full, or cannot be reached; try again later"
+    return Problem(503, "files_unavailable", detail, headers={"Retry-After": "10", "Connection": "close"})
 
 
 def _not_found() -> Problem:

@@ -34,6 +34,10 @@ class ObjectMissing(Exception):
     """There is no object under this key."""
 
 
+class StoreUnavailable(Exception):
+    """The store's disk is full, or gone; nothing was kept."""
+
+
 class Stored(NamedTuple):
     """What the store counted while it wrote."""
 
@@ -50,9 +54,10 @@ class ObjectStore:
     def put(self, key: UUID, chunks: Iterable[bytes], limit: int) -> Stored:
         """Keep the bytes of `chunks` under `key`, never holding more than one of them.
 
-        Raises `ObjectTooLarge` beyond `limit` bytes. Whatever `chunks` raises passes, and nothing stays behind.
+        Raises `ObjectTooLarge` beyond `limit` bytes, or `StoreUnavailable`. Whatever else `chunks` raises passes, and
+        nothing stays behind.
         """
-        handle, name = mkstemp(dir=self._made("incoming"))
+        handle, name = _aside(self._begun)
         try:
             with os.fdopen(handle, "wb", buffering=0) as file:
                 writing = _Writing(file)
@@ -67,11 +72,13 @@ class ObjectStore:
         return stored
 
     def path(self, key: UUID) -> Path:
-        """A local, read-only path to the object. Raises `ObjectMissing`."""
+        """A local, read-only path to the object. Raises `ObjectMissing`, or `StoreUnavailable` where nothing is."""
         path = self._path(key)
-        if not path.is_file():
-            raise ObjectMissing
-        return path
+        if path.is_file():
+            return path
+        if not path.parent.parent.is_dir():
+            raise StoreUnavailable("the folder of the objects is not there")
+        raise ObjectMissing
 
     def delete(self, key: UUID) -> None:
         """Remove the object, if it is there. Readers that have it open go on."""
@@ -105,6 +112,10 @@ class ObjectStore:
     def _path(self, key: UUID) -> Path:
         # The first digits of a UUIDv7 are its time and would put one day's files into one folder.
         return self.folder / "objects" / key.hex[-2:] / str(key)
+
+    def _begun(self) -> tuple[int, str]:
+        self._made("objects")
+        return mkstemp(dir=self._made("incoming"))
 
     def _place(self, written: Path, key: UUID) -> None:
         path = self._path(key)
@@ -160,14 +171,17 @@ class _Writing:
 def _aside(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Do what waits for the disk so that, in a process of greenlets, only the caller waits and not every request.
 
-    It also lets the others run: reading a socket that always has more never does.
+    It also lets the others run: reading a socket that always has more never does. Raises `StoreUnavailable`.
     """
     monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("socket"):
-        return work(*arguments, **named)
-    from gevent import get_hub  # noqa: PLC0415  # only where the server runs on it
+    try:
+        if monkey is None or not monkey.is_module_patched("socket"):
+            return work(*arguments, **named)
+        from gevent import get_hub  # noqa: PLC0415  # only where the server runs on it
 
-    done: T = get_hub().threadpool.apply(work, arguments, named)
+        done: T = get_hub().threadpool.apply(work, arguments, named)
+    except OSError as error:
+        raise StoreUnavailable(str(error)) from error
     return done
 
 

@@ -14,12 +14,12 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from clients.objects import ObjectMissing, ObjectTooLarge, chunks_of, object_store
+from clients.objects import ObjectMissing, ObjectTooLarge, StoreUnavailable, chunks_of, object_store
 from models import File
 from models.base import new_id
 from models.session import transaction
 from settings import get_settings
-from tasks import Fail
+from tasks import Fail, Retry
 from tasks.files import FileInfo, FileNotAvailable
 
 ORPHAN_AGE = timedelta(days=1)
@@ -49,20 +49,27 @@ class AppFiles:
         return FileInfo(*row)
 
     def path(self, file_id: UUID) -> Path:
-        """See `tasks.files.Files.path`."""
+        """See `tasks.files.Files.path`. Raises `Retry` when the disk is gone."""
         self.describe(file_id)
         try:
             return object_store().path(file_id)
         except ObjectMissing:
             raise FileNotAvailable from None
+        except StoreUnavailable as error:
+            raise _later() from error
 
     def save(self, name: str, content_type: str, source: Path) -> UUID:
-        """See `tasks.files.Files.save`. Raises `Fail` when the file is too large or the app has no room for it."""
+        """See `tasks.files.Files.save`. Raises `Fail` when the file is too large or the app has no room for it.
+
+        And `Retry` when the disk is full, or gone.
+        """
         store, key = object_store(), new_id()
         try:
             stored = store.put(key, chunks_of(source), get_settings().file_max_bytes)
         except ObjectTooLarge:
             raise Fail("file_too_large", "the file is larger than this installation allows") from None
+        except StoreUnavailable as error:
+            raise _later() from error
         file = File(
             id=key, app_id=self._app_id, name=name, content_type=content_type,
             bytes=stored.bytes, sha256=stored.sha256, job_id=self._job_id,
@@ -74,6 +81,10 @@ class AppFiles:
             except QuotaExceeded:
                 raise Fail("file_quota_exceeded", "the app's files take up all the room it has") from None
         return key
+
+
+def _later() -> Retry:
+    return Retry("files_unavailable", "the disk of the files is full, or cannot be reached")
 
 
 def add(session: Session, file: File) -> None:

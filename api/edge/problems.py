@@ -26,6 +26,7 @@ CODES = {
     "database_unavailable": Meaning(503, "The database cannot be reached. Nothing was stored; try again."),
     "file_not_found": Meaning(404, "There is no such file, or it belongs to another app."),
     "file_quota_exceeded": Meaning(413, "The app's files would take more room than it has. Delete some."),
+    "files_unavailable": Meaning(503, "The disk of the files is full, or gone. Nothing was stored; try again later."),
     "foreign_key": Meaning(401, "The key is for another environment, such as a test key against a live server."),
     "header_fields_too_large": Meaning(431, "A header field, or all of them together, are too large."),
     "idempotency_in_progress": Meaning(409, "The first request with this Idempotency-Key is not answered yet."),

@@ -1,6 +1,7 @@
 """Files go in and out byte for byte, and one that did not wholly arrive never existed."""
 
 import io
+import resource
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -67,6 +68,32 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def stranger(client: FlaskClient) -> FlaskClient:
     """A client of another app."""
     return caller(client, "mallory", *keys.APP_SCOPES)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow beyond 1,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_upload_that_finds_the_disk_full_is_refused_and_leaves_nothing(client: FlaskClient, full_disk: None) -> None:
+    answer = upload(client)
+    assert (answer.status_code, answer.json["code"]) == (503, "files_unavailable")
+    assert answer.headers["Retry-After"] == "10"
+    assert (rows(), objects()) == (0, [])
+
+
+def test_a_file_whose_disk_is_gone_is_not_said_not_to_exist(client: FlaskClient) -> None:
+    file_id = uploaded(client)
+    there, away = get_settings().files_dir / "objects", get_settings().files_dir / "away"
+    there.rename(away)
+    answer = download(client, file_id)
+    assert (answer.status_code, answer.json["code"]) == (503, "files_unavailable")
+    away.rename(there)
+    assert download(client, file_id).data == BYTES
 
 
 def test_an_upload_answers_with_what_arrived(client: FlaskClient) -> None:

@@ -51,6 +51,20 @@ def performed(app_id: UUID, drain: Callable[[], int]) -> Callable[..., Job]:
     return perform
 
 
+def test_a_query_whose_file_is_out_of_reach_for_a_while_is_tried_again(
+    app_id: UUID, performed: Callable[..., Job], drain: Callable[[], int], pass_time: Callable[[timedelta], None]
+) -> None:
+    file_id = stored(app_id)
+    there, away = get_settings().files_dir / "objects", get_settings().files_dir / "away"
+    there.rename(away)
+    job = performed("SELECT count(*) AS n FROM sales", {"sales": file_id})
+    assert (job.state, job.error["code"], job.error["retryable"]) == ("scheduled", "files_unavailable", True)
+    away.rename(there)
+    pass_time(timedelta(hours=1))
+    drain()
+    assert job_row(job.id).state == "succeeded"
+
+
 def scratch() -> list[Path]:
     return list((get_settings().files_dir / "scratch").glob("*"))
 
