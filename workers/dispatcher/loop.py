@@ -31,8 +31,10 @@ FILES_LANE = "data"
 """Whoever dispatches this queue also sweeps the files."""
 PAUSE = 0.5
 RESCUE_DELAY = 5.0
-"""Seconds after winning a queue before any lease counts as run out: after an outage of Postgres the living renew
-theirs first, and claim what they took from Redis meanwhile."""
+"""Seconds for which Postgres must have answered without a break before any lease counts as run out: after an outage
+the living renew theirs first, and claim what they took from Redis meanwhile."""
+SLOW = 1.0
+"""Seconds after which an answer of Postgres counts as a break."""
 _BY_INDEX = text(
     "SELECT set_config('enable_' || plan, 'off', false)"
     " FROM unnest(ARRAY['seqscan', 'bitmapscan', 'sort', 'hashjoin', 'mergejoin']) AS plan"
@@ -95,7 +97,7 @@ class _Service:
         self._poll = BUSY_POLL
         self._looked_at = 0.0
         self._upkeep_at = 0.0
-        self._rescue_from = 0.0
+        self._rescue_from = time.monotonic() + RESCUE_DELAY
 
     @property
     def held(self) -> Sequence[str]:
@@ -135,12 +137,14 @@ class _Service:
 
     def _keep_up(self) -> None:
         """Campaign for queues, and move on what time alone moves."""
+        asked_at = time.monotonic()
         for queue in self._election.campaign():
             log.info("queue_won", queue=queue)
+        self._turn.bury_workers()
+        if time.monotonic() - asked_at > SLOW:
             self._rescue_from = time.monotonic() + RESCUE_DELAY
         if not self.held:
             return
-        self._turn.bury_workers()
         self._turn.expire(self.held)
         if time.monotonic() >= self._rescue_from:
             self._turn.recover(self.held)

@@ -20,7 +20,7 @@ from tests.support.engine import QUEUES, enqueue, job_row
 from tests.support.processes import workers
 from workers.app import app
 from workers.dispatcher.election import FROZEN
-from workers.dispatcher.loop import _Service
+from workers.dispatcher.loop import RESCUE_DELAY, _Service
 from workers.dispatcher.messages import REDIS_ERRORS, Publisher, Waiting
 from workers.dispatcher.turn import _NEXT_DUE, _READY
 from workers.presence import Presence
@@ -149,3 +149,31 @@ def test_a_frozen_redis_holds_a_publish_for_less_time_than_postgres_gives_the_di
         finally:
             os.kill(valkey.pid, signal.SIGCONT)
             publisher.close()
+
+
+@pytest.fixture
+def vanished(service, app_id, engine):
+    """A job whose worker let its lease run out."""
+    job = enqueue(app_id, "text.count", {"text": "a"})
+    ((_, _, hints),) = engine.dispatch()
+    with transaction() as session:
+        lifecycle.claim(session, hints, "gone@there:1", timedelta(seconds=-1))
+    return job
+
+
+def test_after_an_outage_of_postgres_the_living_renew_before_anyone_is_rescued(service, vanished):
+    service._keep_up()
+    assert job_row(vanished).state == "running"
+
+
+def test_who_has_long_been_connected_rescues_as_soon_as_a_queue_is_won(service, vanished):
+    service._rescue_from -= RESCUE_DELAY
+    service._keep_up()
+    assert job_row(vanished).lost == 1
+
+
+def test_a_slow_answer_of_postgres_counts_as_an_outage(service, vanished, monkeypatch):
+    service._rescue_from -= RESCUE_DELAY
+    monkeypatch.setattr("workers.dispatcher.loop.SLOW", -1)
+    service._keep_up()
+    assert job_row(vanished).state == "running"
