@@ -20,7 +20,7 @@ from tests.chaos.plan import Planned
 
 TURN = 0.02
 BUSY_PAUSE = 0.3
-ATTEMPTS = 4
+ATTEMPTS = 8
 """How often a fault is tried anew when another kept it from happening, as when what it was to strike is just gone."""
 NOT_NOW = (DidNotHappen, SQLAlchemyError, RedisError, RequestException, OSError, CannotRun)
 

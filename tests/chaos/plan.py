@@ -28,10 +28,13 @@ class Scale:
     long_freeze: float
     drain: float
     """How long the last job may take to end after the storm."""
+    late: float = 30
+    """After how long at most a job is taken back from the dead. Where dispatchers die every few seconds, no one of them
+    lives long enough to do it sooner."""
 
 
 LANDING = Scale(
-    rate=40, quiet=5, alone=1, storm=30, faults=0, lease=4, dispatch_lease=4, freeze=3, long_freeze=6, drain=90,
+    rate=40, quiet=5, alone=1, storm=30, faults=0, lease=4, dispatch_lease=4, freeze=3, long_freeze=6, drain=90, late=60,
 )  # fmt: skip
 LONG = Scale(
     rate=80, quiet=45, alone=3, storm=660, faults=260, lease=20, dispatch_lease=30, freeze=8, long_freeze=60, drain=300,

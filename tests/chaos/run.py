@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from redis.exceptions import RedisError
@@ -152,7 +152,10 @@ def _waiting(field: Field) -> dict[str, int]:
 def _count(field: Field, quiet: list[tuple[datetime, datetime]]) -> tuple[list[Count], list[End]]:
     effects = read_effects(field.fleet.effects)
     with field.fleet.engine.begin() as connection:
-        counts = count(connection, field.journal, effects, _charges(field.fleet), messages=_waiting(field), quiet=quiet)
+        counts = count(
+            connection, field.journal, effects, _charges(field.fleet),
+            messages=_waiting(field), quiet=quiet, late=timedelta(seconds=field.scale.late),
+        )  # fmt: skip
         return [*counts, _undeserved(field)], ends(connection)
 
 

@@ -23,7 +23,7 @@ _HOLDER = """
 def kill_dispatcher(field: Field) -> Course:
     """kill -9 of the dispatcher that holds the queues; the standby takes over."""
     active = yield from _active(field)
-    since = field.now()
+    since = yield from field.until(field.now, 10, "Postgres does not tell the time")
     active.signal(signal.SIGKILL)
     yield from field.until(lambda: active.returncode == -signal.SIGKILL, 5, "the dispatcher did not die")
     yield from field.recovery("another dispatcher dispatches", 5, partial(field.moved_to, "dispatched", since))

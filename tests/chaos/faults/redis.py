@@ -32,7 +32,8 @@ def restart_redis_empty(field: Field) -> Course:
         field.fleet.valkey.start()
     finally:
         field.fleet.held.discard("valkey")
-    yield from field.recovery("Redis is back, a job begins", 5, partial(field.moved_to, "running", field.now()))
+    since = yield from field.until(field.now, 10, "Postgres does not tell the time")
+    yield from field.recovery("Redis is back, a job begins", 5, partial(field.moved_to, "running", since))
 
 
 @fault("redis")

@@ -46,7 +46,7 @@ _TAKEN_OVER = """
 """
 
 
-@fault("workers")
+@fault("pool")
 def kill_pool_child(field: Field) -> Course:
     """kill -9 of one process of a pool, under whatever it performs."""
     worker = field.a_living([member for member in field.fleet.workers if member.name != "worker-threads"])
@@ -66,7 +66,7 @@ def freeze_worker(field: Field) -> Course:
     worker.signal_all(signal.SIGCONT)
 
 
-@fault("workers")
+@fault("pool")
 def freeze_pool_child(field: Field) -> Course:
     """SIGSTOP of one process of a pool for longer than a lease."""
     worker = field.a_living([member for member in field.fleet.workers if member.name != "worker-threads"])
@@ -76,7 +76,7 @@ def freeze_pool_child(field: Field) -> Course:
     yield from _wake_after(field, child)
 
 
-@fault("workers")
+@fault("restarts")
 def rolling_restart(field: Field) -> Course:
     """SIGTERM to one worker after the other while jobs keep coming; each must end in order by itself."""
     for worker in list(field.fleet.workers):
@@ -103,7 +103,7 @@ def restart_cut_short(field: Field) -> Course:
     yield from field.until(lambda: not worker.alive, 5, "the worker did not die")
 
 
-@fault("workers")
+@fault("restarts")
 def worker_clock_an_hour_off(field: Field) -> Course:
     """A worker is replaced by one whose clock is an hour fast or slow, and later by a right one."""
     worker = field.a_living(field.fleet.workers)

@@ -38,7 +38,6 @@ IN_POSTGRES = (
     outside.missing_effects,
     outside.stray_effects,
     outside.wrong_charges,
-    leftovers.held_by_the_dead,
     leftovers.stuck_in_dispatched,
 )
 
@@ -51,16 +50,18 @@ def count(  # everybody who knows something of a run
     *,
     messages: Mapping[str, int],
     quiet: Sequence[tuple[datetime, datetime]],
+    late: timedelta = leftovers.LATE,
 ) -> list[Count]:
     """Count every invariant. Makes temporary tables, so the connection must not be one that commits each statement.
 
     `messages` is the length of each queue in Redis after the run; `quiet` are the spans, on Postgres's clock, in which
-    no fault can have lost a message.
+    no fault can have lost a message; after `late` a job must have been taken back from the dead.
     """
     connection.execute(text("SET LOCAL work_mem = '64MB'"))
     tell(connection, journal, effects, charges)
     return [
         *(invariant(connection) for invariant in IN_POSTGRES),
+        leftovers.held_by_the_dead(connection, late),
         acceptance.contradictory_answers(journal),
         leftovers.messages_left(messages),
         history.lost_in_peace(connection, quiet),

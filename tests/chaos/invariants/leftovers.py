@@ -13,9 +13,9 @@ LOST = timedelta(minutes=2)
 """The same of a message. As long as Redis is frozen, which may be a minute, none is called lost."""
 
 
-def held_by_the_dead(connection: Connection) -> Count:
+def held_by_the_dead(connection: Connection, late: timedelta) -> Count:
     """A job was running, or is, in the hands of somebody whose lease had long run out."""
-    return _overdue(connection, "leases held by the dead", "running", LATE)
+    return _overdue(connection, "leases held by the dead", "running", late)
 
 
 def stuck_in_dispatched(connection: Connection) -> Count:
