@@ -34,7 +34,8 @@ class Scale:
 
 
 LANDING = Scale(
-    rate=40, quiet=5, alone=1, storm=30, faults=0, lease=4, dispatch_lease=4, freeze=3, long_freeze=6, drain=90, late=60,
+    rate=40, quiet=5, alone=1, storm=30, faults=0, lease=4, dispatch_lease=4, freeze=3, long_freeze=6, drain=90,
+    late=60,
 )  # fmt: skip
 LONG = Scale(
     rate=80, quiet=45, alone=3, storm=660, faults=260, lease=20, dispatch_lease=30, freeze=8, long_freeze=60, drain=300,
