@@ -6,7 +6,8 @@ the job and its attempts is stored as an event by the same statement.
 
 Where rows are named by their ids, `state || ''` hides the guard from the planner. Statistics from a quiet moment say
 that hardly any job is in a live state, and it would walk through the partial index of all that are, instead of taking a
-few by their primary key.
+few by their primary key. A sub-query that locks rows stands in `ARRAY(…)`, which runs once: under `IN` a nested loop
+may run it again for every row, and its limit would limit nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -147,8 +148,8 @@ def _columns(job: NewJob) -> dict[str, Any]:
 _STAGE = _sql(
     """
     UPDATE jobs SET state = 'ready'
-    WHERE id IN (SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'scheduled' AND run_at <= now()
-                 LIMIT :limit FOR UPDATE SKIP LOCKED)
+    WHERE id = ANY(ARRAY(SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'scheduled' AND run_at <= now()
+                         LIMIT :limit FOR UPDATE SKIP LOCKED))
       AND state || '' = 'scheduled'
     """
 )
@@ -365,8 +366,8 @@ _LOSE_MESSAGES = _sql(
     """
     WITH lost AS (
         UPDATE jobs SET state = 'ready', lease_expires_at = NULL, seq = seq + 1
-        WHERE id IN (SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'dispatched'
-                       AND lease_expires_at < now() + :early LIMIT :limit FOR UPDATE SKIP LOCKED)
+        WHERE id = ANY(ARRAY(SELECT id FROM jobs WHERE queue = ANY(:queues) AND state = 'dispatched'
+                               AND lease_expires_at < now() + :early LIMIT :limit FOR UPDATE SKIP LOCKED))
           AND state || '' = 'dispatched' AND lease_expires_at < now() + :early
         RETURNING id, seq
     )
@@ -388,11 +389,11 @@ _EXPIRE = _sql(
             error = jsonb_build_object(
                 'code', CASE WHEN deadline_at <= now() THEN 'deadline_exceeded' ELSE 'expired' END,
                 'message', 'the job was not started in time', 'retryable', false, 'attempt', attempt)
-        WHERE id IN (SELECT id FROM jobs
-                     WHERE queue = ANY(:queues) AND state IN ('scheduled', 'ready', 'dispatched')
-                       AND (expires_at IS NOT NULL OR deadline_at IS NOT NULL)
-                       AND least(expires_at, deadline_at) <= now()
-                     LIMIT :limit FOR UPDATE SKIP LOCKED)
+        WHERE id = ANY(ARRAY(SELECT id FROM jobs
+                             WHERE queue = ANY(:queues) AND state IN ('scheduled', 'ready', 'dispatched')
+                               AND (expires_at IS NOT NULL OR deadline_at IS NOT NULL)
+                               AND least(expires_at, deadline_at) <= now()
+                             LIMIT :limit FOR UPDATE SKIP LOCKED))
           AND state || '' IN ('scheduled', 'ready', 'dispatched')
         RETURNING id, seq
     )
@@ -441,9 +442,10 @@ def cancel(session: Session, app_id: UUID, job_id: UUID) -> State | None:
 
 
 _GIVE_WAY = _cancelling(
-    """id IN (SELECT id FROM jobs
-              WHERE app_id = :app_id AND unique_key = ANY(:keys) AND state IN ('scheduled', 'ready', 'dispatched')
-              ORDER BY unique_key COLLATE "C" FOR UPDATE)
+    """id = ANY(ARRAY(SELECT id FROM jobs
+                      WHERE app_id = :app_id AND unique_key = ANY(:keys)
+                        AND state IN ('scheduled', 'ready', 'dispatched')
+                      ORDER BY unique_key COLLATE "C" FOR UPDATE))
        AND state || '' IN ('scheduled', 'ready', 'dispatched')""",
     keys=ARRAY(Text()),
 )

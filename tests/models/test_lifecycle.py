@@ -307,6 +307,23 @@ def test_after_a_wipe_messages_need_not_wait_for_their_lease(app_id):
         assert lifecycle.lose_messages(session, QUEUES, 10, early=2 * LEASE) == 1
 
 
+@pytest.mark.parametrize("verb", [lifecycle.stage, lifecycle.expire, lifecycle.lose_messages])
+def test_a_limit_is_kept_whatever_plan_postgres_takes(app_id, pass_time, verb):
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    later = {"run_at": soon} if verb is lifecycle.stage else {"expires_at": soon} if verb is lifecycle.expire else {}
+    for _ in range(5):
+        job = insert(app_id, **later)
+        if verb is lifecycle.lose_messages:
+            dispatch(job)
+    pass_time(timedelta(minutes=2))
+    counts = []
+    for _ in range(3):
+        with transaction() as session:
+            done = verb(session, QUEUES, limit=2)
+            counts.append(done if isinstance(done, int) else len(done))
+    assert counts == [2, 2, 1]
+
+
 @pytest.mark.parametrize(("limit", "code"), [("expires_at", "expired"), ("deadline_at", "deadline_exceeded")])
 def test_what_is_too_late_to_start_expires(app_id, pass_time, limit, code):
     soon = datetime.now(UTC) + timedelta(minutes=1)
