@@ -193,9 +193,13 @@ class Turn:
 
     def _begin_anew(self, queue: str) -> None:
         """Redis was wiped: what was published before is gone, so its jobs need not wait for their lease."""
-        with self._session() as session:
-            lost = lifecycle.lose_messages(session, [queue], PAGE, early=2 * self._settings.dispatch_lease)
-        log.warning("redis_wiped", queue=queue, jobs=lost)
+        lost, page = 0, PAGE
+        while page == PAGE:
+            with self._session() as session:
+                page = lifecycle.lose_messages(session, [queue], PAGE, early=2 * self._settings.dispatch_lease)
+            lost += page
+        if lost:
+            log.warning("redis_wiped", queue=queue, jobs=lost)
 
     def _tell(self, event: str, ids: Sequence[UUID]) -> None:
         if ids:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from embedded.valkey import Valkey
 from models import lifecycle
@@ -19,6 +20,7 @@ from tasks.discovery import handlers
 from tests.support.engine import QUEUES, enqueue, job_row
 from tests.support.processes import workers
 from workers.app import app
+from workers.dispatcher import turn as turn_module
 from workers.dispatcher.election import FROZEN
 from workers.dispatcher.loop import RESCUE_DELAY, _Service
 from workers.dispatcher.messages import REDIS_ERRORS, Publisher, Waiting
@@ -95,6 +97,25 @@ def test_of_the_jobs_that_another_lost_worker_would_fail_one_at_a_time_is_out(ap
         engine.perform(first)
         turn.dispatch("default", Waiting(-8, wiped=False))
     assert [hint.id for _, _, hints in engine.messages for hint in hints] == suspects[1:2]
+
+
+def test_after_a_wipe_no_job_waits_for_its_lease_however_many_were_out(app_id, engine, monkeypatch):
+    monkeypatch.setattr(turn_module, "PAGE", 2)
+    jobs = [enqueue(app_id, "text.count", {"text": "a"}) for _ in range(5)]
+    with transaction() as session:
+        assert len(lifecycle.dispatch(session, jobs, get_settings().dispatch_lease)) == 5
+    with engine.turn() as turn, capture_logs() as lines:
+        turn.dispatch("default", Waiting(1000, wiped=True))
+    assert {job_row(job).state for job in jobs} == {"ready"}
+    assert [line for line in lines if line["event"] == "redis_wiped"] == [
+        {"event": "redis_wiped", "log_level": "warning", "queue": "default", "jobs": 5}
+    ]
+
+
+def test_a_redis_that_is_empty_because_it_is_new_is_not_worth_a_warning(app_id, engine):
+    with engine.turn() as turn, capture_logs() as lines:
+        turn.dispatch("default", Waiting(0, wiped=True))
+    assert [line for line in lines if line["event"] == "redis_wiped"] == []
 
 
 def test_workers_that_are_long_gone_are_forgotten(service, engine):
