@@ -1,7 +1,7 @@
 """What a handler is: the function that performs one kind of job, and the words in which it answers.
 
 One file per kind in this folder, nothing to register elsewhere. A handler returns a JSON object, or raises one of the
-endings below; any other exception means *try again later*.
+words below; any other exception means *try again later*.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from tasks.files import Files
 QUEUES = ("payments", "integrations", "data", "default")
 
 
-class Ending(Exception):
+class Word(Exception):
     """A handler's way to say how its attempt ended, other than by returning a result."""
 
     def __init__(self, code: str, message: str = "", details: Mapping[str, Any] | None = None) -> None:
@@ -30,19 +30,19 @@ class Ending(Exception):
         self.details = dict(details or {})
 
 
-class Fail(Ending):
+class Fail(Word):
     """The job cannot succeed, however often it is tried: it ends as `failed`."""
 
 
-class Cancel(Ending):
+class Cancel(Word):
     """The work is no longer wanted: the job ends as `cancelled`."""
 
 
-class Park(Ending):
+class Park(Word):
     """The outcome is unknown or a person is needed: the job rests as `parked` until someone decides."""
 
 
-class Retry(Ending):
+class Retry(Word):
     """An expected, passing failure: try again after `after`, or after the kind's backoff when that is longer."""
 
     def __init__(

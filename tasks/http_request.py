@@ -24,7 +24,7 @@ from clients.http.headers import check_headers
 from clients.http.outcome import SAFE, Failure, Outcome, classify, may_repeat, retry_after
 from clients.http.transport import adapter_for
 from settings import get_settings
-from tasks import Context, Ending, Fail, Park, Retry, handler
+from tasks import Context, Fail, Park, Retry, Word, handler
 from tasks.backoff import Backoff
 
 BACKOFF = Backoff(base=timedelta(seconds=5), factor=3, cap=timedelta(hours=1), jitter=0.2)
@@ -103,7 +103,7 @@ def perform(params: Params, context: Context) -> dict[str, Any]:
     _claim_the_only_call(context)
     try:
         return _call(params, context)
-    except Ending:
+    except Word:
         # This attempt knows how it ended: if the schedule or a person wants another, that one may send.
         context.save_checkpoint({"sending": False})
         raise
@@ -164,7 +164,7 @@ def _timeouts(params: Params, context: Context) -> Timeouts:
     return Timeouts(connect=min(usual.connect, total), read=read, total=min(total, context.remaining()))
 
 
-def _unanswered(params: Params, context: Context, failed: CallFailed) -> Ending:
+def _unanswered(params: Params, context: Context, failed: CallFailed) -> Word:
     after = FLOOR if failed.timed_out else None
     match failed.failure:
         case Failure.TLS:
@@ -176,7 +176,7 @@ def _unanswered(params: Params, context: Context, failed: CallFailed) -> Ending:
             return Retry("unreachable", UNREACHABLE, after=after)
 
 
-def _unsuccessful(params: Params, context: Context, answer: Answer) -> Ending:
+def _unsuccessful(params: Params, context: Context, answer: Answer) -> Word:
     message, details = f"the server answered {answer.status}", _details(answer)
     asked = retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
     floor = FLOOR if answer.status == 429 else timedelta(0)
@@ -190,7 +190,7 @@ def _unsuccessful(params: Params, context: Context, answer: Answer) -> Ending:
             return Fail("http_status", message, details)
 
 
-def _ambiguous(params: Params, context: Context, again: Retry) -> Ending:
+def _ambiguous(params: Params, context: Context, again: Retry) -> Word:
     if params.method in SAFE:
         return again
     if params.repeatable and context.attempt < context.max_attempts:

@@ -28,7 +28,7 @@ from clients.payment_provider import (
 )
 from clients.stripe import StripeProvider
 from settings import get_settings
-from tasks import Cancelled, Context, Ending, Fail, Park, Retry, TimedOut, handler
+from tasks import Cancelled, Context, Fail, Park, Retry, TimedOut, Word, handler
 from tasks.backoff import Backoff
 from tasks.card_guard import refuse_card_data
 
@@ -234,7 +234,7 @@ class Charge:
         if (snapshot.amount, snapshot.currency, snapshot.metadata.get(f"{RESERVED}operation")) != expected:
             raise self._park("payment_mismatch", "the provider shows another payment than the one that was asked for")
 
-    def _declined(self, decline: Decline | None) -> Ending:
+    def _declined(self, decline: Decline | None) -> Word:
         """A decline is final; the payment is cancelled, so that nobody can confirm it later."""
         self._save(decline=asdict(decline) if decline else {})
         result = self._cancel()
@@ -242,7 +242,7 @@ class Charge:
             return self._again("cancel_unfinished", "the card was declined; the payment is being cancelled")
         return self._canceled()
 
-    def _canceled(self) -> Ending:
+    def _canceled(self) -> Word:
         decline = self._record.get("decline")
         if decline is None:
             return Fail("payment_canceled", "the payment was cancelled at the provider", self._details())
@@ -253,7 +253,7 @@ class Charge:
         self._announce(Step.CANCEL, self._context.attempt)
         return self._send(Step.CANCEL, lambda call: self._provider.cancel(call, self._record["payment_id"]))
 
-    def _stop(self, result: CallResult) -> Ending:
+    def _stop(self, result: CallResult) -> Word:
         """How the attempt ends after a call that did not show the payment."""
         if result.outcome is OutcomeClass.INVALID:
             details = self._details(provider_code=result.code, param=result.param)
@@ -267,16 +267,16 @@ class Charge:
             return self._park_unknown()
         return self._again("outcome_unknown", "the provider's answer was lost; the next attempt looks before it acts")
 
-    def _again(self, code: str, message: str, *, after: timedelta | None = None) -> Ending:
+    def _again(self, code: str, message: str, *, after: timedelta | None = None) -> Word:
         """Try again later; but once money may have moved, running out of attempts is no failure."""
         if self._last and Step.CONFIRM in self._record:
             return self._park_unknown()
         return Retry(code, message, self._details(), after=after)
 
-    def _park_unknown(self) -> Ending:
+    def _park_unknown(self) -> Word:
         return self._park("outcome_unknown", "it is not known whether the payment took place: look at the provider")
 
-    def _park(self, code: str, message: str, **details: Any) -> Ending:
+    def _park(self, code: str, message: str, **details: Any) -> Word:
         return Park(code, message, self._details(**details))
 
     def _details(self, **details: Any) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def retry(path: JobPath) -> tuple[dict[str, Any], int]:
     app_id = caller().app_id
     with transaction() as session:
         try:
-            lane = queue.retry(session, app_id, path.job_id)
+            waits_in = queue.retry(session, app_id, path.job_id)
         except queue.JobNotFound:
             raise not_found() from None
         except queue.NotRetryable as refusal:
@@ -84,7 +84,7 @@ def retry(path: JobPath) -> tuple[dict[str, Any], int]:
             raise Problem(409, "unique_key_taken", "another job has this job's unique_key now") from None
         job = _existing(session, app_id, path.job_id)
         refuse_kind(job["kind"], caller())
-    ring((lane,))
+    ring((waits_in,))
     announce((path.job_id,))
     return job, 202
 

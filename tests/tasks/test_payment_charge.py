@@ -18,7 +18,7 @@ from clients.payment_provider import CallContext, CreateParams, Step, call_key
 from clients.stripe import StripeProvider
 from sandbox.server import Reply, Request, Server
 from settings import get_settings
-from tasks import HANDLERS, Cancelled, Ending, Fail, LeaseLost, Park, Retry, TimedOut
+from tasks import HANDLERS, Cancelled, Fail, LeaseLost, Park, Retry, TimedOut, Word
 from tasks.payment_charge import Charge, Params, _provider, perform
 from tests.sandbox.process import Sandbox, running_sandbox
 
@@ -487,7 +487,7 @@ def detour(job: Job, path: str, reply: Reply) -> Iterator[None]:
     ],
 )
 def test_a_refusal_that_does_not_show_the_payment_is_understood(
-    job: Job, error: dict[str, str], ending: type[Ending], code: str, left: str
+    job: Job, error: dict[str, str], ending: type[Word], code: str, left: str
 ) -> None:
     status = 402 if error["type"] == "card_error" else 400
     with detour(job, "/confirm", Reply(status, json.dumps({"error": error}).encode())), pytest.raises(ending) as ended:
@@ -602,7 +602,7 @@ def test_the_handler_takes_its_provider_from_the_environment(
         _provider.cache_clear()
         try:
             codes.append(perform(Params(**VISA), Attempt(Journal(), uuid4()))["status"])
-        except Ending as ending:
+        except Word as ending:
             codes.append(ending.code)
     get_settings.cache_clear()
     _provider.cache_clear()

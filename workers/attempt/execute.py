@@ -39,7 +39,7 @@ def _perform_all(keeper: Keeper, chunk: Chunk, handler: Handler) -> list[Ending]
     with keeper.watching(chunk):
         while not (keeper.lapsed or stopping.at_once()) and (claim := chunk.begin()) is not None:
             started = time.monotonic()
-            endings += _perform(chunk, claim, handler)
+            endings.append(_perform(chunk, claim, handler))
             seconds += time.monotonic() - started
             if chunk.flush_due():
                 _flush_or_wait(chunk)
@@ -56,13 +56,13 @@ def _flush_or_wait(chunk: Chunk) -> None:
         log.warning("recording_delayed", error=type(error).__name__)
 
 
-def _perform(chunk: Chunk, claim: Claim, handler: Handler) -> list[Ending]:
+def _perform(chunk: Chunk, claim: Claim, handler: Handler) -> Ending:
     context = JobContext(claim, handler)
     chunk.perform(context)
     ending = _attempt(context, claim, handler)
     context.over = True
     chunk.end(Done(ending, claim.app_id, tuple(context.children)))
-    return [ending]
+    return ending
 
 
 def _attempt(context: JobContext, claim: Claim, handler: Handler) -> Ending:

@@ -107,7 +107,7 @@ class Keeper:
         for chunk in self._watched():
             self._judge(chunk)
         if self._doomed is not None:
-            self._execute(*self._doomed)
+            self._kill_once_recorded(*self._doomed)
         if self._resign is not None and 2 * self.stuck() >= self.presence.slots:
             log.error("half_of_the_threads_are_stuck", threads=self.stuck())
             resign, self._resign = self._resign, None
@@ -158,7 +158,7 @@ class Keeper:
             with self._lock:
                 self._given_up[context] = chunk
 
-    def _execute(self, chunk: Chunk, context: JobContext, until: float) -> None:
+    def _kill_once_recorded(self, chunk: Chunk, context: JobContext, until: float) -> None:
         """Kill this process once all is written down, unless the handler came back: then it is at another job."""
         if context.over:
             self._doomed = None

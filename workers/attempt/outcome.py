@@ -113,7 +113,7 @@ def _text(message: str) -> str:
 
 
 def released(job_id: UUID, token: UUID) -> Ending:
-    """A claimed job that was never begun goes back, as if it had not been claimed."""
+    """The job goes back as if it had not been claimed: it was not begun, or its attempt is not to count."""
     return Ending(job_id, token, Outcome.RELEASED, State.READY, spent=False)
 
 
@@ -158,15 +158,15 @@ def _ended(
     return Ending(attempted.id, attempted.token, outcome, state, error=error, traceback=traceback)
 
 
-def _of(attempted: Attempted, ending: tasks.Ending, *, retryable: bool = False) -> dict[str, Any]:
-    error = _error(attempted, ending.code, ending.message, retryable=retryable)
-    if not ending.details:
+def _of(attempted: Attempted, word: tasks.Word, *, retryable: bool = False) -> dict[str, Any]:
+    error = _error(attempted, word.code, word.message, retryable=retryable)
+    if not word.details:
         return error
     try:
-        storable(ending.details)
+        storable(word.details)
     except ValueError as fault:
         return {**error, "details": {"lost": _text(str(fault))}}
-    return {**error, "details": ending.details}
+    return {**error, "details": word.details}
 
 
 def _error(attempted: Attempted, code: str, message: str, *, retryable: bool = False) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from tasks.discovery import handlers
 from workers.app import app
 from workers.dispatcher.election import Election
 from workers.dispatcher.messages import REDIS_ERRORS, Publisher, look
-from workers.dispatcher.prune import Pruner, Sweeper
+from workers.dispatcher.prune import Pruner
+from workers.dispatcher.sweep import Sweeper
 from workers.dispatcher.turn import Turn
 from workers.wakeup import doorbell
 

@@ -1,4 +1,4 @@
-"""Prune: forget ended jobs after their retention, a bounded batch at a time, and files that nobody knows.
+"""Prune: forget ended jobs after their retention, a bounded batch at a time.
 
 Ids are in order of creation, so a pass walks the primary key from the oldest job on and needs no index of its own.
 Parked jobs stay until someone has decided about them.
@@ -7,7 +7,6 @@ Parked jobs stay until someone has decided about them.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 from uuid import UUID
 
 import structlog
@@ -15,7 +14,6 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from settings import Settings
-from workers import files
 
 log = structlog.get_logger()
 
@@ -24,8 +22,6 @@ PASS_INTERVAL = 600.0
 BATCH_INTERVAL = 0.5
 PATIENCE = "1s"
 """How long one batch may hold up the dispatcher."""
-SWEEP_DELAY = 60.0
-SWEEP_INTERVAL = 6 * 3600.0
 
 _PRUNE = text(
     """
@@ -56,32 +52,6 @@ _PATIENCE = text("SELECT set_config('statement_timeout', :patience, false)")
 _USUAL = text("RESET statement_timeout")
 
 _FIRST = UUID(int=0)
-
-
-class Sweeper:
-    """Now and then removes files that crashes left behind, in a thread beside the dispatcher's turns."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + SWEEP_DELAY
-        self._thread: Thread | None = None
-
-    def turn(self) -> None:
-        """Begin to sweep if it is time and nobody sweeps."""
-        if time.monotonic() < self._next or (self._thread is not None and self._thread.is_alive()):
-            return
-        self._next = time.monotonic() + SWEEP_INTERVAL
-        self._thread = Thread(target=_sweep, name="sweep", daemon=True)
-        self._thread.start()
-
-
-def _sweep() -> None:
-    try:
-        swept = files.sweep()
-    except Exception:
-        log.exception("sweep_failed")
-        return
-    if swept:
-        log.info("files_swept", files=swept)
 
 
 class Pruner:
