@@ -10,7 +10,7 @@ from bench.options import Options
 from bench.report import save, show
 from bench.servers import started
 
-NAMES = ("throughput", "submit", "latency", "history", "server")
+NAMES = ("throughput", "submit", "latency", "history", "memory", "server")
 
 
 def main() -> int:

@@ -19,3 +19,7 @@ class Options:
     history: int = 1_000_000
     """Finished rows."""
     turns: int = 200
+    memory_jobs: tuple[int, ...] = (20_000, 50_000, 100_000, 200_000)
+    """After how many jobs memory is weighed."""
+    memory_single_jobs: tuple[int, ...] = (2_000, 5_000, 10_000, 20_000)
+    """The same at one job per message."""

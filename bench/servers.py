@@ -35,6 +35,8 @@ class Servers:
     def __init__(self, folder: Path, postgres: Postgres) -> None:
         self.folder = folder
         self.postgres = postgres
+        self.pids: dict[str, int] = {}
+        """Of the programs that run, by their names."""
 
     def url(self, database: str) -> str:
         """A database's address, in SQLAlchemy's form."""
@@ -74,6 +76,7 @@ class Servers:
         process = spawn(program, log=log, cwd=ROOT, env={**os.environ, **(variables or {})})
         try:
             await_start(process, ready, START_DEADLINE, log, written_from=0)
+            self.pids[name] = process.pid
             yield
         finally:
             end(process, SIGTERM, STOP_DEADLINE)

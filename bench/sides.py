@@ -1,7 +1,7 @@
 """The processes of both sides: our worker and dispatcher, and the peer's worker."""
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from bench.servers import Servers
@@ -13,11 +13,11 @@ WORKER = ("--without-gossip", "--without-mingle", "-c", str(SLOTS), "--task-even
 
 
 @contextmanager
-def our_worker(servers: Servers) -> Iterator[None]:
+def our_worker(servers: Servers, arguments: Sequence[str] = ()) -> Iterator[None]:
     """The worker of the queue `default`, once both of its children have reported."""
     program = python(
         "celery", "-A", "bench.engine", "worker", *WORKER, "--heartbeat-interval", "10", "-Q", "default",
-        "-n", f"default@{socket.gethostname()}",
+        "-n", f"default@{socket.gethostname()}", *arguments,
     )  # fmt: skip
     with servers.connect("mainstay") as connection:
 
