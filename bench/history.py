@@ -21,7 +21,7 @@ from models import App, Kind, lifecycle
 from models.lifecycle import NewJob
 from settings import get_settings
 from tasks.discovery import handlers
-from workers.dispatcher.loop import _BY_INDEX
+from workers.dispatcher.loop import BY_INDEX
 from workers.dispatcher.messages import Waiting
 from workers.dispatcher.turn import Turn
 from workers.presence import Presence
@@ -64,7 +64,7 @@ def _connect(address: str) -> Iterator[Connection]:
     """A connection as the dispatcher sets it up for its turns."""
     with create_engine(address, isolation_level="AUTOCOMMIT").connect() as connection:
         with connection.begin():
-            connection.execute(_BY_INDEX)
+            connection.execute(BY_INDEX)
         yield connection
 
 

@@ -36,7 +36,7 @@ RESCUE_DELAY = 5.0
 the living renew theirs first, and claim what they took from Redis meanwhile."""
 SLOW = 1.0
 """Seconds after which an answer of Postgres counts as a break."""
-_BY_INDEX = text(
+BY_INDEX = text(
     "SELECT set_config('enable_' || plan, 'off', false)"
     " FROM unnest(ARRAY['seqscan', 'bitmapscan', 'sort', 'hashjoin', 'mergejoin']) AS plan"
 )
@@ -89,7 +89,7 @@ class _Service:
         self.rung: str | None = None
         """The queue whose doorbell rang; the others are looked at less often then."""
         with connection.begin():
-            connection.execute(_BY_INDEX)
+            connection.execute(BY_INDEX)
         self._publisher = Publisher(app, handlers())
         self._election = Election(connection, queues)
         self._turn = Turn(connection, get_settings(), handlers(), self._publisher.publish)
