@@ -20,6 +20,7 @@ from tests.chaos.plan import Planned
 
 TURN = 0.02
 BUSY_PAUSE = 0.3
+LONG = 10.0
 ATTEMPTS = 8
 """How often a fault is tried anew when another kept it from happening, as when what it was to strike is just gone."""
 NOT_NOW = (DidNotHappen, SQLAlchemyError, RedisError, RequestException, OSError, CannotRun)
@@ -32,6 +33,7 @@ class _Scene:
     fault: Fault = field(compare=False)
     course: Course | None = field(compare=False, default=None)
     attempts: int = field(compare=False, default=0)
+    began: float = field(compare=False, default=0.0)
 
 
 class Director:
@@ -109,12 +111,15 @@ class Director:
         self._going_on.add(scene.fault.target)
         scene.course = scene.fault.course(field)
         scene.attempts += 1
+        scene.began = time.monotonic()
         self._say(f"{time.monotonic() - self._began:7.1f} s  {scene.fault.name}")
         return True
 
     def _end(self, scene: _Scene) -> None:
         self._going_on.discard(scene.fault.target)
         scene.course = None
+        if (seconds := time.monotonic() - scene.began) > LONG:
+            self._say(f"           {scene.fault.name} took {seconds:.0f} s")
 
     def _missed(self, scene: _Scene, reason: Exception) -> None:
         said = f"{scene.fault.name}: {type(reason).__name__}: {str(reason).splitlines()[0]}"

@@ -76,7 +76,7 @@ def lose_a_ring(field: Field) -> Course:
 def unknown_kind(field: Field) -> Course:
     """A new worker beside old ones that do not know its kind; all jobs of it are performed, those from before too."""
     jobs = [(yield from field.submit("chaos.new"))]
-    worker = field.fleet.add_worker("worker-new", "default", "-c", "1", CHAOS_NEW_KIND="1")
+    worker = field.fleet.add_worker("newcomer", "default", "-c", "1", CHAOS_NEW_KIND="1")
     jobs += yield from _several(field, "chaos.new")
     try:
         performed = partial(field.scalar, _PERFORMED, ids=jobs)
