@@ -129,6 +129,17 @@ def test_a_stopped_worker_finishes_what_it_has(processes, submit, notes):
     assert workers() == []
 
 
+def test_a_worker_that_stops_is_sent_nothing_more(processes, submit, notes):
+    processes.dispatcher()
+    stopping = processes.worker()
+    long = submit("flow.work", 4)
+    eventually(lambda: begun(notes))
+    staying = set(workers())
+    stopping.signal(signal.SIGTERM)
+    eventually(lambda: not staying & set(workers()))
+    assert job_row(long).state == "running"
+
+
 def test_a_stopped_worker_hands_back_what_it_cannot_finish(processes, submit, notes):
     processes.dispatcher()
     worker = processes.worker(MAINSTAY_STOP_GRACE_SECONDS="1", queue="default")

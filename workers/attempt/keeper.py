@@ -60,6 +60,8 @@ class Keeper:
         self._lease = get_settings().lease
         self._renewed_at = time.monotonic()
         self._tried_at = 0.0
+        self._left = False
+        """Whether the worker is stopping and has said so."""
         self._doomed: tuple[Chunk, JobContext, float] | None = None
         """What the process is to be killed for, and when at the latest."""
         self._threads = (
@@ -122,9 +124,17 @@ class Keeper:
     def write(self) -> None:
         """Renew, hand back and record what is due."""
         chunks = self._watched()
+        self._leave_if_stopping()
         self._renew_if_due(chunks)
         for chunk in chunks:
             self._relieve(chunk)
+
+    def _leave_if_stopping(self) -> None:
+        """A worker that stops is sent nothing more, however long what it has may take."""
+        if stopping.begun() and not self._left:
+            with transaction() as session:
+                self.presence.leave(session)
+            self._left = True
 
     def _watched(self) -> list[Chunk]:
         with self._lock:
@@ -179,7 +189,8 @@ class Keeper:
         held = {token: job_id for chunk in chunks for token, job_id in chunk.held().items()}
         with transaction() as session:
             kept = lease.renew(session, held, self._lease) if held else {}
-            self.presence.refresh(session, self.stuck())
+            if not self._left:
+                self.presence.refresh(session, self.stuck())
         self._renewed_at = self._tried_at = now
         for chunk in chunks:
             self._tell(chunk, held, kept)

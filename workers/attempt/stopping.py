@@ -26,6 +26,11 @@ def begin() -> None:
     _shared[:8] = struct.pack("d", deadline)
 
 
+def begun() -> bool:
+    """Whether the worker is stopping."""
+    return bool(_deadline())
+
+
 def overdue() -> bool:
     """Whether the worker is stopping and the grace for running handlers is over."""
     deadline = _deadline()
