@@ -7,16 +7,14 @@ from typing import Any
 from tests.chaos.faults import Course, fault
 from tests.chaos.field import Field
 
-END_DEADLINE = 120.0
+BEGIN_DEADLINE = 120.0
 
 
 def _misbehave(kind: str, deserved: Callable[[Any], bool], field: Field) -> Course:
     job = yield from field.submit(kind)
     field.expected[job] = deserved
-    yield from field.until(
-        lambda: field.scalar("SELECT finished_at IS NOT NULL FROM jobs WHERE id = :id", id=job),
-        END_DEADLINE, f"{kind} did not end",
-    )  # fmt: skip
+    begun = partial(field.scalar, "SELECT started_at IS NOT NULL FROM jobs WHERE id = :id", id=job)
+    yield from field.until(begun, BEGIN_DEADLINE, f"{kind} was not begun")
 
 
 def _failed(code: str) -> Callable[[Any], bool]:
