@@ -111,6 +111,10 @@ class Lab:
         """The messages that were taken and are not acknowledged."""
         return [json.loads(entry)[0]["headers"]["id"] for entry in self.redis.hvals("unacked")]
 
+    def settle(self, *workers: Worker) -> None:
+        """Wait until nothing waits for these workers, and nothing is unacknowledged by any."""
+        eventually(lambda: not (self.unacked() or any(map(self.waiting, workers))), PATIENCE)
+
     def whereabouts(self, worker: Worker, name: str) -> str:
         """Where a message is: it runs or ran, waits in the list, is unacknowledged, or is nowhere."""
         if self.noted("begin", name):
@@ -146,7 +150,7 @@ class Lab:
             os.kill(self.valkey.pid, signal.SIGCONT)
 
 
-def remains(look: Callable[[], bool], seconds: float = 5) -> None:
+def remains(look: Callable[[], bool], seconds: float) -> None:
     """It is true for so long: a worker that is stuck can only be waited for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

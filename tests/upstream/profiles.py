@@ -55,11 +55,6 @@ class Worker(Process):
         eventually(lambda: words in self.log(), seconds)
 
     @property
-    def running(self) -> bool:
-        """Whether the main process is alive."""
-        return self._popen.poll() is None
-
-    @property
     def stopped(self) -> bool:
         """Whether the main process stands still, after SIGSTOP."""
         return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED

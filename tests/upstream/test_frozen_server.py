@@ -19,7 +19,10 @@ from workers.dispatcher.messages import REDIS_ERRORS, Publisher
 HINTS = "docs/decisions/0002-hints-with-epochs-and-early-ack.md"
 LEASES = "docs/decisions/0007-leases-the-keeper-and-fencing-tokens.md"
 WATCHFUL = {"health_check_interval": 2}
+WATCHING = Profile(transport=WATCHFUL, options=("--heartbeat-interval", "60"))
+"""The watchdog alone: a heartbeat that fails would make the worker reconnect as well."""
 DROPPED = "Redis BRPOP got no reply"
+LOST = "Connection to broker lost"
 IMPATIENT = {"socket_timeout": 0.5}
 OFTEN = ("--heartbeat-interval", "1")
 REDIS_PYS_OWN_TIMEOUT = 5
@@ -60,13 +63,13 @@ def test_celerys_own_publish_hangs(lab: Lab) -> None:
     with ThreadPoolExecutor(1) as thread, lab.frozen():
         publishing = thread.submit(app.send_task, "hold", queue="q")
         with hazard("docs/decisions/0009-wake-ups-by-redis.md", "kombu no longer takes redis-py's time-out away"):
-            remains(lambda: not publishing.done(), REDIS_PYS_OWN_TIMEOUT + 2)
+            remains(lambda: not publishing.done(), REDIS_PYS_OWN_TIMEOUT + 1)
     publishing.result(PATIENCE)
     app.close()
 
 
 def test_an_idle_worker_drops_the_connection_and_is_there_when_redis_is_back(lab: Lab) -> None:
-    worker = lab.worker(Profile(transport=WATCHFUL))
+    worker = lab.worker(WATCHING)
     with lab.frozen():
         worker.says(DROPPED, 30)
     lab.performs(worker)
@@ -74,11 +77,11 @@ def test_an_idle_worker_drops_the_connection_and_is_there_when_redis_is_back(lab
 
 def test_a_worker_with_celerys_own_options_does_not_notice(lab: Lab) -> None:
     stock = Profile(shipped=False, options=(), transport=WATCHFUL)
-    worker, ours = lab.workers(stock, Profile(transport=WATCHFUL))
+    worker, ours = lab.workers(stock, WATCHING)
     with lab.frozen():
         ours.says(DROPPED, 30)
         with hazard(HINTS, "heartbeats no longer stop the event loop, and `_send_once` is needed no more"):
-            remains(lambda: DROPPED not in worker.log(), 4)
+            remains(lambda: DROPPED not in worker.log(), 3)
     lab.performs(worker)
 
 
@@ -87,7 +90,7 @@ def test_a_worker_that_becomes_free_meanwhile_takes_up_work_again_and_repeats_no
     lab.occupy(worker)
     with lab.frozen():
         lab.free(worker)
-        worker.says(DROPPED, 30)
+        eventually(lambda: DROPPED in worker.log() or LOST in worker.log(), PATIENCE)
     lab.performs(worker)
     assert len(lab.noted("begin", f"busy-{worker.queue}")) == 1
 
@@ -101,7 +104,7 @@ def test_the_backstop_of_time_limits_works_with_our_heartbeats_and_not_with_cele
     with lab.frozen():
         eventually(lambda: not alive(limited), 30)
         with hazard(LEASES, "heartbeats no longer stop the event loop, and `_send_once` is needed no more"):
-            remains(lambda: alive(unlimited), 4)
+            remains(lambda: alive(unlimited), 3)
     eventually(lambda: not alive(unlimited), PATIENCE)
 
 
@@ -116,7 +119,7 @@ def test_an_acknowledgement_that_fails_ends_a_worker_unless_it_gives_its_credit_
         lab.free(ours, stock)
         ours.says("Couldn't ack")
         stock.says("Couldn't ack")
-    lab.performs(ours)
     lab.publish("hold", "next", stock.queue)
+    lab.performs(ours)
     with hazard(HINTS, "`CreditReturningQoS` in workers/broker.py is needed no more"):
-        remains(lambda: lab.whereabouts(stock, "next") == "list")
+        remains(lambda: lab.whereabouts(stock, "next") == "list", 3)

@@ -58,7 +58,7 @@ def publish_while_it_stops(lab: Lab, worker: Worker, seconds: float, *, nudged: 
 
 
 # A loop that was not nudged is still turning when the message comes, and takes it down as unacknowledged.
-MOMENTS = [(0.05, False), (0.05, True), (0.1, True), (0.2, True)]
+MOMENTS = [(0.05, False), (0.05, True), (0.2, True)]
 
 
 def test_a_message_published_during_a_shutdown_is_lost_or_stranded_when_that_is_cut_short(lab: Lab) -> None:
@@ -104,21 +104,16 @@ def test_a_worker_that_is_stopping_soon_takes_nothing_more(lab: Lab) -> None:
     assert lab.whereabouts(worker, "late") == "list"
 
 
-def test_workers_and_publishers_go_on_after_redis_was_wiped(lab: Lab) -> None:
+def test_workers_and_publishers_go_on_after_redis_was_wiped_or_restarted_empty(lab: Lab) -> None:
     worker = lab.worker()
     lab.performs(worker, "before")
     lab.redis.flushall()
-    lab.performs(worker, "after")
-
-
-def test_workers_and_publishers_go_on_after_redis_was_restarted_empty(lab: Lab) -> None:
-    worker = lab.worker()
-    lab.performs(worker, "before")
+    lab.performs(worker, "wiped")
     lab.valkey.stop()
     worker.says("Cannot connect")
     lab.valkey.start()
     assert lab.redis.dbsize() == 0
-    lab.performs(worker, "after")
+    lab.performs(worker, "restarted")
 
 
 def test_a_message_of_an_unknown_name_is_discarded_by_celerys_own_consumer(lab: Lab) -> None:
@@ -126,7 +121,7 @@ def test_a_message_of_an_unknown_name_is_discarded_by_celerys_own_consumer(lab: 
     lab.publish("of a later version", "unknown", worker.queue)
     with hazard("workers/consumer.py", "`on_unknown_task` might leave a new kind's messages to Celery"):
         worker.says("Received unregistered task")
-        assert lab.whereabouts(worker, "unknown") == "nowhere"
+        eventually(lambda: lab.whereabouts(worker, "unknown") == "nowhere")
     lab.performs(worker)
 
 
@@ -136,7 +131,7 @@ def test_a_message_of_an_unknown_name_comes_to_our_consumer(lab: Lab) -> None:
     lab.publish("of a later version", "unknown", worker.queue)
     worker.says("message_malformed")
     lab.performs(worker)
-    assert lab.waiting(worker) == lab.unacked() == []
+    lab.settle(worker)
 
 
 def test_text_that_is_no_message_ends_a_worker_without_our_correction(lab: Lab) -> None:

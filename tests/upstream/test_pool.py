@@ -8,7 +8,6 @@ from tests.upstream.lab import Lab, hazard, remains
 from tests.upstream.profiles import LATE, SHIPPED, Profile, alive
 
 HINTS = "docs/decisions/0002-hints-with-epochs-and-early-ack.md"
-POOLS = "docs/decisions/0012-worker-pools-per-lane.md"
 
 
 def test_a_task_that_kills_its_child_is_redelivered_without_end_if_lost_messages_are_rejected(lab: Lab) -> None:
@@ -23,15 +22,15 @@ def test_a_task_that_kills_its_child_runs_once_and_spares_the_worker(lab: Lab) -
     lab.publish("die", "poison", worker.queue)
     worker.says("WorkerLostError")
     lab.performs(worker)
+    lab.settle(worker)
     assert len(lab.noted("begin", "poison")) == 1
-    assert lab.waiting(worker) == lab.unacked() == []
 
 
 def test_a_memory_error_that_leaves_a_task_ends_the_worker_and_passes_its_message_on(lab: Lab) -> None:
     worker = lab.worker(LATE)
     children = worker.children()
     lab.publish("exhaust", "greedy", worker.queue)
-    with hazard(POOLS, "`perform` need not turn a MemoryError into a failed attempt before Celery sees it"):
+    with hazard("workers/attempt/execute.py", "a handler's MemoryError may be left to Celery"):
         assert worker.wait() == 1
         assert lab.whereabouts(worker, "greedy") == "performed"
         assert lab.waiting(worker) == ["greedy"]
@@ -54,7 +53,6 @@ def test_sigterm_lets_a_child_end_its_work(lab: Lab) -> None:
     lab.occupy(worker)
     worker.signal(signal.SIGTERM)
     worker.says("Warm shutdown")
-    remains(lambda: worker.running, 1)
     lab.free(worker)
     assert worker.wait() == 0
 
@@ -62,6 +60,7 @@ def test_sigterm_lets_a_child_end_its_work(lab: Lab) -> None:
 def test_sigterm_to_the_whole_group_kills_a_child_in_the_middle(lab: Lab) -> None:
     worker = lab.worker()
     busy, = lab.occupy(worker)  # fmt: skip
+    lab.settle(worker)
     with hazard("docker-compose.yml", "an init may signal the whole process group"):
         os.killpg(worker.pid, signal.SIGTERM)
         eventually(lambda: not alive(busy))
@@ -78,4 +77,4 @@ def test_a_busy_worker_leaves_messages_to_others_unlike_celerys_own(lab: Lab) ->
             lab.publish("hold", f"{number}-{worker.queue}", worker.queue)
     with hazard(HINTS, "`worker_disable_prefetch` is needed no more"):
         eventually(lambda: len(lab.waiting(stock)) == 1)
-    remains(lambda: len(lab.waiting(ours)) == 2, 2)
+    remains(lambda: len(lab.waiting(ours)) == 2, 1)
