@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -120,5 +121,5 @@ class Field:
 def _asked(condition: Callable[[], T]) -> T | None:
     try:
         return condition()
-    except (SQLAlchemyError, OSError):
+    except (SQLAlchemyError, RedisError, OSError):
         return None

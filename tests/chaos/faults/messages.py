@@ -9,7 +9,7 @@ from tests.chaos.faults.workers import strike
 from tests.chaos.field import Field
 
 QUEUES = ("default", "integrations", "payments")
-CAPTURE_DEADLINE = 20.0
+CAPTURE_DEADLINE = 90.0
 DEPLOY_DEADLINE = 120.0
 
 
