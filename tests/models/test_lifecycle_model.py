@@ -5,8 +5,7 @@ Whoever acts may hold any id, hint or token that anybody ever had: replayed mess
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,11 +27,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import lease, lifecycle
-from models.lifecycle import Claim, Ending, Hint, NewJob
+from models.lifecycle import Claim, Ending, Hint
 from models.session import transaction
-from tests.support.endings import WORDS, Word, ending
-from tests.support.lifecycle_model import EDGES, LEASE, MAX_LOST, Model, ModelJob
+from tests.support.endings import SAYINGS, Saying, ending
+from tests.support.lifecycle_model import EDGES, HOUR, LEASE, MAX_LOST, Model, ModelJob
 from tests.support.lifecycle_rows import check, check_timelines, near
+from tests.support.wishes import WISHES, Wish
 
 DISPATCHERS = st.sampled_from([("default",), ("default", "data")])
 WORKERS = st.sampled_from(["default@one:1", "default@one:2", "data@two:1"])
@@ -41,46 +41,6 @@ AGES = st.sampled_from([0, 0, 1, 2])
 ALL = ("default", "data")
 LIMIT = 100
 KEPT_LEASE = timedelta(seconds=LEASE)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a client asks for, in seconds from now."""
-
-    queue: str
-    max_attempts: int
-    run_in: int
-    expires_in: int | None
-    deadline_in: int | None
-    unique_key: str | None
-    id: UUID = field(default_factory=uuid4)
-
-    def new(self) -> NewJob:
-        """As the lifecycle takes it."""
-        return NewJob(
-            "text.count", {}, self.queue, self.max_attempts, run_at=_moment(self.run_in), id=self.id,
-            expires_at=_moment(self.expires_in), deadline_at=_moment(self.deadline_in), unique_key=self.unique_key,
-        )  # fmt: skip
-
-    def expected(self, now: int) -> ModelJob:
-        """As the model takes it."""
-        limits = [None if seconds is None else now + seconds for seconds in (self.expires_in, self.deadline_in)]
-        return ModelJob(self.id, self.queue, self.max_attempts, now + self.run_in, *limits, self.unique_key)
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
-
-
-WISHES = st.builds(
-    Wish,
-    queue=st.sampled_from(["default", "default", "data"]),
-    max_attempts=st.integers(1, 3),
-    run_in=st.sampled_from([0, 0, -60, 120]),
-    expires_in=st.sampled_from([None, None, 300]),
-    deadline_in=st.sampled_from([None, None, 540]),
-    unique_key=st.sampled_from([None, None, "key"]),
-)
 
 
 class Actors(RuleBasedStateMachine):
@@ -137,7 +97,7 @@ class Actors(RuleBasedStateMachine):
 
     def imminent(self) -> bool:
         """Whether something is due within seconds, as after a rescue: nobody can tell whether it is due yet."""
-        return any(0 < job.run_at - self.model.now < 60 for job in self.model.jobs.values())
+        return any(0 < job.run_at - self.model.now < HOUR for job in self.model.jobs.values())
 
     @rule(first=jobs, others=st.lists(jobs, max_size=3))
     def dispatch(self, first: UUID, others: list[UUID]) -> None:
@@ -153,7 +113,12 @@ class Actors(RuleBasedStateMachine):
         """What the messages of this or an earlier dispatch of these jobs say."""
         return [Hint(job_id, max(0, self.model.jobs[job_id].epoch - age)) for job_id, age in messages]
 
-    @rule(first=jobs, age=AGES, others=st.lists(st.tuples(jobs, AGES), max_size=2), delay=st.sampled_from([0, 0, 120]))
+    @rule(
+        first=jobs,
+        age=AGES,
+        others=st.lists(st.tuples(jobs, AGES), max_size=2),
+        delay=st.sampled_from([0, 0, 2 * HOUR]),
+    )
     def withdraw(self, first: UUID, age: int, others: list[tuple[UUID, int]], delay: int) -> None:
         hints = list(dict.fromkeys(self.aged((first, age), *others)))
         with self.acting() as session:
@@ -201,17 +166,19 @@ class Actors(RuleBasedStateMachine):
         others=st.lists(jobs, max_size=3),
         unsettled=st.booleans(),
         cancelled=st.booleans(),
-        word=st.sampled_from(WORDS),
+        saying=st.sampled_from(SAYINGS),
     )
-    def work(self, worker: str, first: UUID, others: list[UUID], unsettled: bool, cancelled: bool, word: Word) -> Any:
-        """A delivery that ends at once, and when an hour has passed what is left of it is due again."""
+    def work(
+        self, worker: str, first: UUID, others: list[UUID], unsettled: bool, cancelled: bool, saying: Saying
+    ) -> Any:
+        """A delivery that ends at once, and when days have passed what is left of it is due again."""
         claims = self.begin_work(worker, self.mark([first, *others]))
         for claim in claims:
             self.save_checkpoint(claim, unsettled)
         if cancelled:
             self.cancel(first)
-        self.write_down([ending(claim, word) for claim in claims])
-        self.pass_time(3600)
+        self.write_down([ending(claim, saying) for claim in claims])
+        self.pass_time(60 * HOUR)
         self.stage(ALL)
         return multiple(*claims)
 
@@ -225,7 +192,7 @@ class Actors(RuleBasedStateMachine):
                 self.save_checkpoint(claim, unsettled)
             self.pass_time(LEASE)
             self.rescue(ALL)
-            self.pass_time(60)
+            self.pass_time(HOUR)
             self.stage(ALL)
         return multiple(*claims)
 
@@ -241,13 +208,13 @@ class Actors(RuleBasedStateMachine):
         else:
             self.begin_work(worker, self.aged((job_id, age)))
 
-    @rule(target=claims, worker=WORKERS, claim=claims, word=st.sampled_from(WORDS))
-    def speak_late(self, worker: str, claim: Claim, word: Word) -> Any:
+    @rule(target=claims, worker=WORKERS, claim=claims, saying=st.sampled_from(SAYINGS))
+    def speak_late(self, worker: str, claim: Claim, saying: Saying) -> Any:
         """A worker that was taken for dead wakes up when its job is somebody else's."""
         claims = self.begin_work(worker, self.mark([claim.id]))
         self.save_progress(claim, 0.75)
         self.renew(claim, [])
-        self.write_down([ending(claim, word)])
+        self.write_down([ending(claim, saying)])
         return multiple(*claims)
 
     def take(self, claim: Claim, job: ModelJob) -> None:
@@ -261,11 +228,11 @@ class Actors(RuleBasedStateMachine):
 
     @rule(
         claim=claims,
-        word=st.sampled_from(WORDS),
-        others=st.lists(st.tuples(claims, st.sampled_from(WORDS)), max_size=2),
+        saying=st.sampled_from(SAYINGS),
+        others=st.lists(st.tuples(claims, st.sampled_from(SAYINGS)), max_size=2),
     )
-    def record(self, claim: Claim, word: Word, others: list[tuple[Claim, Word]]) -> None:
-        said = {claim.token: ending(claim, word) for claim, word in [*others, (claim, word)]}
+    def record(self, claim: Claim, saying: Saying, others: list[tuple[Claim, Saying]]) -> None:
+        said = {claim.token: ending(claim, saying) for claim, saying in [*others, (claim, saying)]}
         self.write_down(list(said.values()))
 
     def write_down(self, endings: list[Ending]) -> None:
@@ -337,7 +304,7 @@ class Actors(RuleBasedStateMachine):
             else:
                 assert lifecycle.retry(session, self.app_id, job_id) == expected
 
-    @rule(seconds=st.sampled_from([60, 180, 180, 600]))
+    @rule(seconds=st.sampled_from([HOUR, 3 * HOUR, 3 * HOUR, 10 * HOUR]))
     def pass_time(self, seconds: int) -> None:
         self.shift(timedelta(seconds=seconds))
         self.model.pass_time(seconds)

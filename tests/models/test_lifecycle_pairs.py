@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from models import lease, lifecycle
 from models.lifecycle import Claim, Hint, NewJob
 from models.session import autocommit, engine, transaction
-from tests.support.endings import AGAIN, FAILED, SUCCEEDED, Word, ending
-from tests.support.lifecycle_model import LEASE, MAX_LOST, Model, ModelJob
+from tests.support.endings import AGAIN, FAILED, SUCCEEDED, Saying, ending
+from tests.support.lifecycle_model import HOUR, LEASE, MAX_LOST, Model, ModelJob
 from tests.support.lifecycle_rows import check, check_timelines
 
 QUEUES = ("default",)
@@ -54,7 +54,7 @@ class Job:
         """Bring it to where it shall be."""
         for name in names:
             if name == "stage":
-                self.wait(60)
+                self.wait(HOUR)
             with transaction() as session:
                 answer = DEEDS[name].act(session, self)
             self.agree(name, answer)
@@ -83,10 +83,10 @@ def plain(answer: Any) -> Any:
     return {getattr(item, "id", item) for item in answer} if isinstance(answer, list | set) else answer
 
 
-def said(word: Word) -> "Deed":
+def said(saying: Saying) -> "Deed":
     return Deed(
-        lambda session, job: lifecycle.record(session, [ending(job.claim, word)] if job.claim else []),
-        lambda model, job: model.record([ending(job.claim, word)] if job.claim else []),
+        lambda session, job: lifecycle.record(session, [ending(job.claim, saying)] if job.claim else []),
+        lambda model, job: model.record([ending(job.claim, saying)] if job.claim else []),
     )
 
 
@@ -103,7 +103,7 @@ DEEDS = {
     "dispatch": Deed(lambda s, j: lifecycle.dispatch(s, [j.id], KEPT_LEASE), lambda m, j: m.dispatch([j.id])),
     "withdraw": Deed(lambda s, j: lifecycle.withdraw(s, [j.hint]), lambda m, j: m.withdraw([j.hint])),
     "hand back": Deed(
-        lambda s, j: lifecycle.withdraw(s, [j.hint], timedelta(minutes=2)), lambda m, j: m.withdraw([j.hint], 120)
+        lambda s, j: lifecycle.withdraw(s, [j.hint], timedelta(hours=2)), lambda m, j: m.withdraw([j.hint], 2 * HOUR)
     ),
     "claim": Deed(
         lambda s, j: lifecycle.claim(s, [j.hint], WORKER, KEPT_LEASE), lambda m, j: m.claim([j.hint], WORKER)
@@ -144,15 +144,15 @@ class Situation(NamedTuple):
     expires_in: int | None = None
 
 
-LAPSED = LEASE + 60
+LAPSED = LEASE + HOUR
 LOST_TWICE = ("dispatch", "claim", "abandon", "rescue", "stage") * 2
 SITUATIONS = {
-    "scheduled and due": Situation((), 180, run_in=120),
-    "scheduled and too late": Situation((), 360, run_in=120, expires_in=300),
+    "scheduled and due": Situation((), 3 * HOUR, run_in=2 * HOUR),
+    "scheduled and too late": Situation((), 6 * HOUR, run_in=2 * HOUR, expires_in=5 * HOUR),
     "ready": Situation(()),
     "dispatched": Situation(("dispatch",)),
     "dispatched, its message lost": Situation(("dispatch",), LAPSED),
-    "dispatched and too late": Situation(("dispatch",), 360, expires_in=300),
+    "dispatched and too late": Situation(("dispatch",), 6 * HOUR, expires_in=5 * HOUR),
     "running": Situation(("dispatch", "claim")),
     "running, its worker gone": Situation(("dispatch", "claim"), LAPSED),
     "running, its third worker gone": Situation((*LOST_TWICE, "dispatch", "claim"), LAPSED),
@@ -196,6 +196,7 @@ def waits(answer: Future[Any]) -> bool:
 
 def in_its_own_transaction(deed: Deed, job: Job) -> Any:
     with transaction() as session:
+        session.execute(text("SET LOCAL lock_timeout = '30s'"))
         return deed.act(session, job)
 
 

@@ -22,7 +22,7 @@ from models.job import LIVE, State
 from models.lifecycle import Claim, Hint, NewJob
 from models.session import transaction
 from tests.support.audit import Change, announce, audited, changes
-from tests.support.endings import WORDS, ending
+from tests.support.endings import SAYINGS, ending
 from tests.support.engine import job_row
 from tests.support.lifecycle_model import EDGES, MAX_LOST
 from workers.timeline import timeline
@@ -38,7 +38,7 @@ DEEDS = (
     "claimed", "record", "record", "record", "renew", "doubt", "rescue", "rescue", "abandon", "lose", "expire",
     "cancel", "retry", "retry", "pass_time", "pass_time", "pass_time",
 )  # fmt: skip
-FAILING = [word for word in WORDS if word.state is not State.SUCCEEDED]
+FAILING = [saying for saying in SAYINGS if saying.state is not State.SUCCEEDED]
 """What may go on: nothing more happens to a job that has succeeded."""
 SILENT = ("abandon", "pass_time")
 """They do not answer what they did."""
@@ -82,6 +82,7 @@ class Actor:
         self.hints, self.claims = [], []
         with transaction() as session:
             session.execute(text("SET LOCAL deadlock_timeout = '20ms'"))
+            session.execute(text("SET LOCAL lock_timeout = '30s'"))
             for name in names:
                 done[name] += getattr(self, name)(session)
         self.world.hints += self.hints
@@ -131,8 +132,8 @@ class Actor:
 
     def record(self, session: Session) -> int:
         held = self.late(self.known(), 2)
-        words = WORDS if self.random.random() < 0.1 else FAILING
-        endings = [ending(claim, replace(self.random.choice(words), delay=0)) for claim, _ in held]
+        sayings = SAYINGS if self.random.random() < 0.1 else FAILING
+        endings = [ending(claim, replace(self.random.choice(sayings), delay=0)) for claim, _ in held]
         said = {str(ending.token): [ending.outcome, ending.presumed] for ending in endings}
         announce(session, "record", {"said": said})
         return len(lifecycle.record(session, endings))

@@ -6,10 +6,11 @@ from typing import Any
 from models.attempt import Outcome
 from models.job import State
 from models.lifecycle import Claim, Ending
+from tests.support.lifecycle_model import HOUR
 
 
 @dataclass(frozen=True)
-class Word:
+class Saying:
     """What is said of an attempt, whichever it is."""
 
     outcome: Outcome
@@ -19,32 +20,32 @@ class Word:
     presumed: bool = False
 
 
-FAILED = Word(Outcome.FAILED, State.FAILED)
-AGAIN = Word(Outcome.FAILED, State.SCHEDULED, delay=120)
-SUCCEEDED = Word(Outcome.SUCCEEDED, State.SUCCEEDED)
-RELEASED = Word(Outcome.RELEASED, State.READY, spent=False)
-WORDS = (
+FAILED = Saying(Outcome.FAILED, State.FAILED)
+AGAIN = Saying(Outcome.FAILED, State.SCHEDULED, delay=2 * HOUR)
+SUCCEEDED = Saying(Outcome.SUCCEEDED, State.SUCCEEDED)
+RELEASED = Saying(Outcome.RELEASED, State.READY, spent=False)
+SAYINGS = (
     SUCCEEDED,
     FAILED,
-    Word(Outcome.FAILED, State.FAILED, presumed=True),
+    Saying(Outcome.FAILED, State.FAILED, presumed=True),
     AGAIN,
-    Word(Outcome.TIMED_OUT, State.SCHEDULED),
-    Word(Outcome.TIMED_OUT, State.FAILED, presumed=True),
-    Word(Outcome.CANCELLED, State.CANCELLED),
-    Word(Outcome.CANCELLED, State.CANCELLED, presumed=True),
-    Word(Outcome.PARKED, State.PARKED),
-    Word(Outcome.SNOOZED, State.SCHEDULED, delay=600, spent=False),
+    Saying(Outcome.TIMED_OUT, State.SCHEDULED),
+    Saying(Outcome.TIMED_OUT, State.FAILED, presumed=True),
+    Saying(Outcome.CANCELLED, State.CANCELLED),
+    Saying(Outcome.CANCELLED, State.CANCELLED, presumed=True),
+    Saying(Outcome.PARKED, State.PARKED),
+    Saying(Outcome.SNOOZED, State.SCHEDULED, delay=10 * HOUR, spent=False),
     RELEASED,
 )
 
 
-def ending(claim: Claim, word: Word) -> Ending:
+def ending(claim: Claim, saying: Saying) -> Ending:
     """The ending of that attempt; its last one is not tried again."""
-    if word.spent and word.state is State.SCHEDULED and claim.attempt >= claim.max_attempts:
-        word = FAILED
-    result: dict[str, Any] | None = {"by": str(claim.token)} if word.outcome is Outcome.SUCCEEDED else None
-    error = {"code": word.outcome.value} if word.outcome is Outcome.FAILED else None
+    if saying.spent and saying.state is State.SCHEDULED and claim.attempt >= claim.max_attempts:
+        saying = FAILED
+    result: dict[str, Any] | None = {"by": str(claim.token)} if saying.outcome is Outcome.SUCCEEDED else None
+    error = {"code": saying.outcome.value} if saying.outcome is Outcome.FAILED else None
     return Ending(
-        claim.id, claim.token, word.outcome, word.state, result, error, delay=word.delay, spent=word.spent,
-        presumed=word.presumed,
+        claim.id, claim.token, saying.outcome, saying.state, result, error, delay=saying.delay, spent=saying.spent,
+        presumed=saying.presumed,
     )  # fmt: skip

@@ -25,7 +25,8 @@ EDGES = {
     (S.FAILED, S.READY), (S.CANCELLED, S.READY), (S.EXPIRED, S.READY), (S.PARKED, S.READY),
 }  # fmt: skip
 """The arrows of ARCHITECTURE.md; those to parked are for unsettled jobs."""
-LEASE = 120
+HOUR = 3600
+LEASE = 2 * HOUR
 MAX_LOST = 3
 
 
