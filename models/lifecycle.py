@@ -258,10 +258,18 @@ _GOES_TO = """
          ELSE ending.state END
 """
 
+# A parked job says why, also when it was nobody's failure: it was cancelled before its effect was confirmed.
+_UNSETTLED = """
+    jsonb_build_object('code', 'outcome_unknown', 'retryable', false, 'attempt', jobs.attempt, 'message',
+                       'the job was cancelled while an effect of it may have happened that nobody has confirmed')
+"""
+
 _RECORD = _sql(
     f"""
     WITH recorded AS (
-        UPDATE jobs SET state = {_GOES_TO}, result = ending.result, error = ending.error, seq = seq + 1,
+        UPDATE jobs SET state = {_GOES_TO}, result = ending.result, seq = seq + 1,
+            error = CASE WHEN {_GOES_TO} = 'parked' THEN coalesce(ending.error, jobs.error, {_UNSETTLED})
+                         ELSE ending.error END,
             attempt = attempt - CASE WHEN spent THEN 0 ELSE 1 END,
             lost = CASE WHEN ending.state IN ('scheduled', 'ready') AND ending.outcome <> 'released'
                         THEN 0 ELSE lost END,
@@ -413,6 +421,7 @@ def _cancelling(condition: str, **types: Any) -> TextClause:
         WITH asked AS (
             UPDATE jobs SET seq = seq + 1, cancel_requested_at = now(),
                 state = CASE WHEN state = 'running' THEN state WHEN unsettled THEN 'parked' ELSE 'cancelled' END,
+                error = CASE WHEN state <> 'running' AND unsettled THEN coalesce(error, {_UNSETTLED}) ELSE error END,
                 finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
                 lease_expires_at = CASE WHEN state = 'running' THEN lease_expires_at END
             WHERE cancel_requested_at IS NULL AND {condition}

@@ -491,3 +491,13 @@ def test_an_attempt_that_comes_to_an_end_clears_the_job_of_killing_workers(app_i
     (snoozed,) = claim(*dispatch(job))
     record(snoozed, Outcome.SNOOZED, State.SCHEDULED, delay=1, spent=False)
     assert job_row(job).lost == 0
+
+
+def test_a_parked_job_says_why_also_when_it_was_cancelled_before_anything_failed(app_id):
+    claimed = unsettled(app_id)
+    with transaction() as session:
+        lifecycle.record(session, [Ending(claimed.id, claimed.token, Outcome.RELEASED, State.READY, spent=False)])
+    with transaction() as session:
+        lifecycle.cancel(session, app_id, claimed.id)
+    job = job_row(claimed.id)
+    assert (job.state, job.error["code"]) == ("parked", "outcome_unknown")

@@ -84,6 +84,11 @@ class ModelJob:
         """Where it goes when it is ended without its handler's word."""
         return S.PARKED if self.unsettled else state
 
+    @property
+    def reason(self) -> Mapping[str, Any]:
+        """Why it is parked, when it is cancelled before an effect of it was confirmed."""
+        return self.error or {"code": "outcome_unknown", "retryable": False, "attempt": self.attempt}
+
     def leave_running(self, outcome: Outcome, error: Mapping[str, Any] | None, state: State, run_at: int) -> None:
         """Write down how the attempt ended; `run_at` counts if there is to be another."""
         again = state in LIVE
@@ -198,7 +203,9 @@ class Model:
             state = job.ends_as(state)
         if ending.state in LIVE and ending.outcome is not Outcome.RELEASED:
             job.lost = 0
+        error = ending.error if state is not S.PARKED else ending.error or job.reason
         job.leave_running(ending.outcome, ending.error, state, self.now + int(ending.delay))
+        job.error = error
         job.result = ending.result
         job.attempt -= not ending.spent
 
@@ -274,6 +281,7 @@ class Model:
             return None
         job.cancelling = True
         if job.state is not S.RUNNING:
+            job.error = job.reason if job.unsettled else job.error
             job.state, job.leased_until = job.ends_as(S.CANCELLED), None
         job.history.append(EventType.CANCELLED if job.state is S.CANCELLED else EventType.CANCEL_REQUESTED)
         return job.state
