@@ -60,7 +60,7 @@ task_queues = [Queue(name) for name in _QUEUES]
 task_create_missing_queues = False
 task_send_sent_event = False
 
-worker_consumer = "workers.consumer:HintConsumer"
+worker_consumer = "workers.process.consumer:HintConsumer"
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 worker_cancel_long_running_tasks_on_connection_loss = False

@@ -24,7 +24,7 @@ from tasks.discovery import handlers
 from workers.dispatcher.loop import BY_INDEX
 from workers.dispatcher.messages import Waiting
 from workers.dispatcher.turn import Turn
-from workers.presence import Presence
+from workers.process.presence import Presence
 
 PAGE = 100
 """Jobs per turn: four messages of 25, two for each of two workers."""

@@ -17,15 +17,15 @@ import celeryconfig
 from logs import configure_logging
 from settings import get_settings
 from tasks.discovery import handlers
-from workers import parent
 from workers.attempt import stopping
 from workers.attempt.execute import execute
 from workers.attempt.keeper import Keeper
-from workers.broker import correct
 from workers.hints import Malformed, hints_in, load
-from workers.pool import ThreadPool
-from workers.pool import install as install_pool
-from workers.presence import Presence
+from workers.process import parent
+from workers.process.broker import correct
+from workers.process.pool import ThreadPool
+from workers.process.pool import install as install_pool
+from workers.process.presence import Presence
 from workers.wakeup import announce, doorbell
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from workers.attempt.execute import execute
 from workers.attempt.keeper import Keeper
 from workers.dispatcher.messages import Waiting
 from workers.dispatcher.turn import Turn
-from workers.presence import Presence
+from workers.process.presence import Presence
 from workers.queue import Enqueued
 from workers.queue import enqueue as enqueue_jobs
 

@@ -15,7 +15,7 @@ from kombu import Queue
 from kombu.transport import redis
 
 import celeryconfig
-from workers import broker
+from workers.process import broker
 
 LONGEST = 120.0
 """Seconds after which a held task gives up waiting for a test that must be gone."""
@@ -24,7 +24,7 @@ ORIGINALS = {
     "heartbeat": (heartbeat.Heart, "_send", broker._send),
     "read": (redis.Channel, "_brpop_read", broker._read),
 }
-"""What the corrections of `workers.broker` replace."""
+"""What the corrections of `workers.process.broker` replace."""
 
 chosen: dict[str, Any] = json.loads(os.environ["UPSTREAM"])
 folder = Path(chosen["folder"])

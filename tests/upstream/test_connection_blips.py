@@ -81,5 +81,5 @@ def test_a_restart_of_redis_ends_a_deaf_worker_unless_a_failed_acknowledgement_g
     end_while_redis_is_away(lab, ours, stock)
     lab.publish("hold", "next", stock.queue)
     lab.performs(ours)
-    with hazard(HINTS, "`CreditReturningQoS` in workers/broker.py is needed no more"):
+    with hazard(HINTS, "`CreditReturningQoS` in workers/process/broker.py is needed no more"):
         remains(lambda: lab.whereabouts(stock, "next") == "list", 3)

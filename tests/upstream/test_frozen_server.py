@@ -121,5 +121,5 @@ def test_an_acknowledgement_that_fails_ends_a_worker_unless_it_gives_its_credit_
         stock.says("Couldn't ack")
     lab.publish("hold", "next", stock.queue)
     lab.performs(ours)
-    with hazard(HINTS, "`CreditReturningQoS` in workers/broker.py is needed no more"):
+    with hazard(HINTS, "`CreditReturningQoS` in workers/process/broker.py is needed no more"):
         remains(lambda: lab.whereabouts(stock, "next") == "list", 3)

@@ -119,7 +119,7 @@ def test_workers_and_publishers_go_on_after_redis_was_wiped_or_restarted_empty(l
 def test_a_message_of_an_unknown_name_is_discarded_by_celerys_own_consumer(lab: Lab) -> None:
     worker = lab.worker(CELERYS_CONSUMER)
     lab.publish("of a later version", "unknown", worker.queue)
-    with hazard("workers/consumer.py", "`on_unknown_task` might leave a new kind's messages to Celery"):
+    with hazard("workers/process/consumer.py", "`on_unknown_task` might leave a new kind's messages to Celery"):
         worker.says("Received unregistered task")
         eventually(lambda: lab.whereabouts(worker, "unknown") == "nowhere")
     lab.performs(worker)
@@ -138,7 +138,7 @@ def test_text_that_is_no_message_ends_a_worker_without_our_correction(lab: Lab) 
     ours, stock = lab.workers(SHIPPED, Profile(uncorrected=("read",)))
     for worker in (ours, stock):
         lab.redis.lpush(worker.queue, "no message")
-    with hazard("workers/broker.py", "`_read_or_drop` is needed no more"):
+    with hazard("workers/process/broker.py", "`_read_or_drop` is needed no more"):
         assert stock.wait() == 1
     lab.performs(ours)
 
@@ -151,6 +151,6 @@ def test_a_queue_that_is_there_is_found_but_under_a_global_prefix(lab: Lab, pref
         if not prefix:
             assert channel.queue_declare("q", passive=True).message_count == 1
             return
-        with hazard("tests/workers/test_broker.py", "`global_keyprefix` need not be among those LEFT_ALONE"):
+        with hazard("tests/workers/process/test_broker.py", "`global_keyprefix` need not be among those LEFT_ALONE"):
             with pytest.raises(ChannelError, match="NOT_FOUND"):
                 channel.queue_declare("q", passive=True)

@@ -26,7 +26,7 @@ from workers.attempt.chunk import Chunk, Done
 from workers.attempt.context import JobContext
 from workers.attempt.outcome import Stopping, raised
 from workers.attempt.record import flush
-from workers.presence import Presence
+from workers.process.presence import Presence
 
 log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ from settings import Settings
 from tasks import Handler
 from workers.dispatcher.chunks import COST, TARGET, Candidate, Load, divide, fitting, rounds
 from workers.dispatcher.messages import REDIS_ERRORS, Waiting, still_waiting
-from workers.presence import Lane, bury, lanes
+from workers.process.presence import Lane, bury, lanes
 from workers.wakeup.announce import announce
 
 log = structlog.get_logger()

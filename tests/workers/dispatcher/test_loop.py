@@ -25,7 +25,7 @@ from workers.dispatcher.election import FROZEN
 from workers.dispatcher.loop import RESCUE_DELAY, _Service
 from workers.dispatcher.messages import REDIS_ERRORS, Publisher, Waiting
 from workers.dispatcher.turn import _NEXT_DUE, _READY
-from workers.presence import Presence
+from workers.process.presence import Presence
 from workers.wakeup import connections
 
 

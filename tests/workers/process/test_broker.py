@@ -22,9 +22,9 @@ from embedded.valkey import Valkey
 from models.lifecycle import Hint
 from tasks import QUEUES
 from tasks.discovery import handlers
-from workers import broker
 from workers.app import app
 from workers.dispatcher.messages import Publisher
+from workers.process import broker
 
 SETTINGS = {
     "accept_content": ["json"],
@@ -53,7 +53,7 @@ SETTINGS = {
     "task_time_limit": 900,
     "task_track_started": False,
     "timezone": "UTC",
-    "worker_consumer": "workers.consumer:HintConsumer",
+    "worker_consumer": "workers.process.consumer:HintConsumer",
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_deduplicate_successful_tasks": False,
     "worker_disable_prefetch": True,

@@ -1,4 +1,4 @@
-"""Three corrections to how Celery's consumer treats Redis; `tests/workers/test_broker.py` guards what they stand on."""
+"""Three corrections to how Celery's consumer treats Redis; their test guards what they stand on."""
 
 from queue import Empty
 from typing import Any

@@ -10,8 +10,8 @@ from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 from kombu.exceptions import KombuError
 
-from workers import parent
 from workers.hints import Malformed, hints_in
+from workers.process import parent
 
 log = structlog.get_logger()
 celery_log = get_logger(__name__)
