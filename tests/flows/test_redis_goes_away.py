@@ -50,6 +50,20 @@ def test_work_goes_on_after_redis_restarts_empty(processes, submit, valkey):
     eventually(lambda: ended(during) and ended(after))
 
 
+def test_however_long_redis_was_away_work_begins_soon_after_it_is_back(processes, submit, valkey):
+    processes.dispatcher()
+    processes.worker()
+    before = submit("flow.count")
+    eventually(lambda: ended(before))
+    valkey.stop()
+    during = submit("flow.count")
+    # Celery would have looked for it after 2, 6 and 12 seconds, and next after 20.
+    back_at = time.monotonic() + 13
+    eventually(lambda: time.monotonic() > back_at)
+    valkey.start()
+    eventually(lambda: ended(during), 5)
+
+
 def test_enqueueing_costs_nothing_while_redis_is_frozen(processes, submit, valkey):
     processes.dispatcher()
     processes.worker()

@@ -1,8 +1,10 @@
 """The consumer: keeps from a worker's pool what it cannot use, be it a kind it does not know or no message of ours.
 
-Celery would discard both, but for some malformed ones that would take the worker with them or use up its credit.
+Celery would discard both, but for some malformed ones that would take the worker with them or use up its credit. And it
+looks for a Redis that is away less and less often, in the end every half a minute.
 """
 
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,8 +19,17 @@ log = structlog.get_logger()
 celery_log = get_logger(__name__)
 
 
+RECONNECT_PAUSE = 1
+
+
 class HintConsumer(Consumer):
     """Celery's consumer, which asks this for every message."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Look for Redis once a second, however long it has been away."""
+        pauses = {"interval_start": RECONNECT_PAUSE, "interval_step": 0, "interval_max": RECONNECT_PAUSE}
+        conn.ensure_connection = partial(conn.ensure_connection, **pauses)
+        return super().ensure_connected(conn)
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Any:
         """What is called with each message, before anything is reserved for it."""

@@ -28,12 +28,11 @@ def restart_redis_empty(field: Field) -> Course:
     field.fleet.held.add("valkey")
     try:
         field.fleet.valkey.stop()
-        yield AWAY
+        yield field.rng.uniform(AWAY, 2 * field.scale.freeze)
         field.fleet.valkey.start()
     finally:
         field.fleet.held.discard("valkey")
-    since = yield from field.until(field.now, 10, "Postgres does not tell the time")
-    yield from field.recovery("Redis is back, a job begins", 5, partial(field.moved_to, "running", since))
+    yield from _recovers(field, "Redis is back, a job begins")
 
 
 @fault("redis")
@@ -71,7 +70,13 @@ def _freeze(seconds: str, field: Field) -> Course:
         yield getattr(field.scale, seconds)
     finally:
         os.kill(pid, signal.SIGCONT)
+    yield from _recovers(field, "Redis is awake, a job begins")
 
 
-fault("redis", name="freeze_redis")(partial(_freeze, "freeze"))
+def _recovers(field: Field, name: str) -> Course:
+    since = yield from field.until(field.now, 10, "Postgres does not tell the time")
+    yield from field.recovery(name, 5, partial(field.moved_to, "running", since))
+
+
+fault("redis", name="freeze_redis", alone=True)(partial(_freeze, "freeze"))
 fault("redis", name="freeze_redis_for_long")(partial(_freeze, "long_freeze"))
