@@ -314,6 +314,6 @@ def test_a_job_only_takes_drawn_edges(app_id, pass_time):
     run_state_machine_as_test(
         lambda: Actors(app_id, pass_time),
         settings=settings(
-            max_examples=80, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )

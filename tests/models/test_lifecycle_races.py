@@ -28,7 +28,7 @@ from tests.support.lifecycle_model import EDGES, MAX_LOST
 from workers.timeline import timeline
 
 THREADS = 6
-TRANSACTIONS = 250
+TRANSACTIONS = 200
 JOBS = 4
 QUEUES = ("default",)
 LEASE = timedelta(seconds=20)
