@@ -212,8 +212,8 @@ class Fleet:
                  "--bind", f"{LOOPBACK}:{api}", "tests.chaos.api:create_app()", CHAOS_NEW_KIND="1")  # fmt: skip
         for number in (1, 2):
             self.add(f"dispatcher-{number}", "tests.chaos.dispatcher", CHAOS_NEW_KIND="1")
-        self.add_worker("worker-1", "default", "-c", "2")
-        self.add_worker("worker-2", "default", "-c", "2")
+        self.add_worker("worker-1", "default", "-c", "4")
+        self.add_worker("worker-2", "default", "-c", "4")
         self.add_worker("worker-threads", "integrations", "--pool", "threads", "-c", "8")
         self.add_worker("worker-payments", "payments", "-c", "1")
         assert wait_until(lambda: responds(f"{self.api_url}/readyz"), BOOT_DEADLINE), "the API did not start"

@@ -102,7 +102,8 @@ class Load:
             time.sleep(seconds)
             return time.monotonic() > last
 
-        body = {"kind": kind, "params": params, "queue": queue, "labels": {"request": name}}
+        # Before everything that waits: the plan waits for it.
+        body = {"kind": kind, "params": params, "queue": queue, "labels": {"request": name}, "priority": 100}
         ids = self._client.submit(one(name, body, key=name), pause)
         if not ids:
             raise NotAccepted(f"{kind}: {self._journal.requests[name].refused or 'no answer'}")

@@ -53,7 +53,8 @@ def lose_messages(field: Field) -> Course:
 
 def _captured(field: Field, least: int = 1) -> Course:
     """Messages that wait, seen while a burst of jobs keeps the workers busy."""
-    field.burst()
+    if not _waiting(field, least):
+        field.burst()
     found = yield from field.until(lambda: _waiting(field, least), CAPTURE_DEADLINE, "no message ever waited")
     return found
 
@@ -76,6 +77,7 @@ def lose_a_ring(field: Field) -> Course:
 def unknown_kind(field: Field) -> Course:
     """A new worker beside old ones that do not know its kind; all jobs of it are performed, those from before too."""
     jobs = [(yield from field.submit("chaos.new"))]
+    field.fleet.held.discard("newcomer")
     worker = field.fleet.add_worker("newcomer", "default", "-c", "1", CHAOS_NEW_KIND="1")
     jobs += yield from _several(field, "chaos.new")
     try:
