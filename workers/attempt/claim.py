@@ -44,16 +44,18 @@ def claim_all(hints: Sequence[Hint], worker: str) -> tuple[list[Claim], float]:
     """What of `hints` could be claimed, and a moment before that.
 
     Without Postgres it asks again until a dispatch lease has passed or the worker's time to stop is over; after that
-    the message is dropped, and its jobs stay dispatched or running until their leases run out.
+    the message is dropped, and its jobs stay dispatched or running until their leases run out. What a copy of the
+    message that came earlier is still at work with is that one's, claimed or yet to be claimed.
     """
     since = monotonic()
     lease = get_settings().lease
+    hints = _not_of_earlier_messages(hints)
     try:
         with statement() as session:
             return lifecycle.claim(session, hints, worker, lease), since
     except DATABASE_AWAY as error:
         log.warning("claim_delayed", jobs=len(hints), error=type(error).__name__)
-        return _ask_again(_not_of_earlier_messages(hints), worker, since)
+        return _ask_again(hints, worker, since)
     except SQLAlchemyError as error:
         log.warning("claim_failed", jobs=len(hints), error=type(error).__name__)
         return [], since
@@ -84,4 +86,4 @@ def _not_of_earlier_messages(hints: Sequence[Hint]) -> list[Hint]:
             if message is hints:
                 break
             earlier.update(message)
-    return [hint for hint in hints if hint not in earlier]
+    return [hint for hint in hints if hint not in earlier] if earlier else list(hints)

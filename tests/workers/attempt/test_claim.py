@@ -1,6 +1,8 @@
 """Claiming the jobs of a message while Postgres comes and goes."""
 
 from itertools import count
+from threading import Event, Thread, current_thread
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
@@ -9,6 +11,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from models import Attempt, Kind, lifecycle
 from models.session import transaction
 from tests.support.engine import enqueue, job_row
+from tests.support.processes import eventually
 from workers.attempt import claim as claim_module
 from workers.attempt import stopping
 
@@ -109,6 +112,35 @@ def test_of_two_copies_of_a_message_in_one_process_the_later_does_not_ask_for_wh
     messages = engine.dispatch()
     copies = [(queue, kind, list(hints)) for queue, kind, hints in messages]
     engine.perform(messages)
+    assert performed == [job]
+    assert job_row(job).state == "succeeded"
+
+
+def test_of_two_copies_of_a_message_in_one_process_the_later_leaves_to_the_first_what_that_still_asks_for(
+    app_id, engine, declare, once, monkeypatch
+):
+    performed, over = [], Event()
+
+    def perform(params, context):
+        performed.append(context.job_id)
+        if current_thread() is copy:
+            over.wait(10)
+
+    def take_the_copy(_):
+        if copy.ident is None:
+            copy.start()
+            eventually(lambda: performed or not copy.is_alive())
+
+    declare("test.twice", perform)
+    job = enqueue(app_id, "test.twice")
+    messages = engine.dispatch()
+    copies = [(queue, kind, list(hints)) for queue, kind, hints in messages]
+    copy = Thread(target=engine.perform, args=(copies,))
+    monkeypatch.setattr(claim_module, "time", SimpleNamespace(sleep=take_the_copy))
+    once(AWAY)
+    engine.perform(messages)
+    over.set()
+    copy.join()
     assert performed == [job]
     assert job_row(job).state == "succeeded"
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
-from models import Attempt, Kind
+from models import Attempt, Job, Kind, lifecycle
 from models.lifecycle import Hint, NewJob
 from models.session import transaction
 from tasks import Cancelled, Fail, LeaseLost, Park, Retry, Snooze
@@ -185,6 +185,44 @@ def test_params_that_a_child_cannot_have_are_refused_at_the_call(app_id, engine,
     job = enqueue(app_id, "test.parent")
     assert engine.drain() == 1
     assert job_row(job).state == "succeeded"
+
+
+def children(parent):
+    with transaction() as session:
+        return session.scalars(select(Job.state).where(Job.parent_id == parent)).all()
+
+
+def test_children_of_an_attempt_that_lost_its_job_are_never_written(app_id, engine, declare, pass_time):
+    def perform(params, context):
+        context.enqueue("text.count", {"text": "a"})
+        if job_row(parent).lost == 0:
+            pass_time(timedelta(minutes=1))
+            engine.upkeep()
+
+    declare("test.parent", perform)
+    parent = enqueue(app_id, "test.parent")
+    engine.drain()
+    assert (job_row(parent).state, job_row(parent).lost) == ("succeeded", 1)
+    assert children(parent) == ["succeeded"]
+
+
+@pytest.mark.parametrize("verb", ["record", "insert"])
+def test_an_ending_and_its_children_are_written_together_or_not_yet(app_id, engine, declare, monkeypatch, verb):
+    write, failures = getattr(lifecycle, verb), [OperationalError("", {}, Exception("gone"))]
+
+    def flaky(*arguments):
+        if failures:
+            seen.append((job_row(parent).state, children(parent)))
+            raise failures.pop()
+        return write(*arguments)
+
+    declare("test.parent", lambda params, context: {"child": str(context.enqueue("text.count", {"text": "a"}))})
+    parent, seen = enqueue(app_id, "test.parent"), []
+    monkeypatch.setattr(record_module, "RETRY_PAUSE", 0)
+    monkeypatch.setattr(lifecycle, verb, flaky)
+    engine.drain()
+    assert seen == [("running", [])]
+    assert (job_row(parent).state, children(parent)) == ("succeeded", ["succeeded"])
 
 
 def test_children_of_a_failed_attempt_are_never_written(app_id, engine, declare):
