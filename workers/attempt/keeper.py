@@ -59,6 +59,7 @@ class Keeper:
         self._stop = Event()
         self._lease = get_settings().lease
         self._renewed_at = time.monotonic()
+        """When the oldest of all leases in hand was begun or renewed."""
         self._tried_at = 0.0
         self._left = False
         """Whether the worker is stopping and has said so."""
@@ -86,8 +87,7 @@ class Keeper:
     def watching(self, chunk: Chunk) -> Iterator[None]:
         """Keep `chunk` while the block runs."""
         with self._lock:
-            if not self._chunks:
-                self._renewed_at = chunk.since
+            self._renewed_at = min(self._renewed_at, chunk.since) if self._chunks else chunk.since
             self._chunks.add(chunk)
         try:
             yield
@@ -191,7 +191,10 @@ class Keeper:
             kept = lease.renew(session, held, self._lease) if held else {}
             if not self._left:
                 self.presence.refresh(session, self.stuck())
-        self._renewed_at = self._tried_at = now
+        self._tried_at = now
+        with self._lock:
+            claimed_meanwhile = self._chunks.difference(chunks)
+            self._renewed_at = min([now, *(chunk.since for chunk in claimed_meanwhile)])
         for chunk in chunks:
             self._tell(chunk, held, kept)
 

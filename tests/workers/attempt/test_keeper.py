@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from threading import Event, current_thread
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
-from models import Attempt, Kind, Worker
+from models import Attempt, Kind, Worker, lease
 from models.session import transaction
 from settings import get_settings
 from tasks import LeaseLost, TimedOut
@@ -19,6 +20,7 @@ from tests.support.processes import eventually
 from workers.attempt import keeper as keeper_module
 from workers.attempt import record as record_module
 from workers.attempt import stopping
+from workers.attempt.chunk import Chunk
 
 MINUTE = timedelta(minutes=1)
 
@@ -218,6 +220,39 @@ def test_a_lease_counts_from_before_the_claim(engine, in_chunk):
     seen = []
     in_chunk(lambda chunk, context: seen.append(engine.keeper._renewed_at - chunk.since))
     assert seen == [0]
+
+
+def claimed_long_ago():
+    return Chunk([], time.monotonic() - get_settings().lease_seconds)
+
+
+def test_a_claim_that_took_long_is_not_taken_for_renewed_with_what_was_claimed_before(engine, in_chunk):
+    def act(chunk, context):
+        with engine.keeper.watching(claimed_long_ago()):
+            seen.append(engine.keeper.lapsed)
+
+    seen = []
+    in_chunk(act)
+    assert seen == [True]
+
+
+def test_a_renewal_says_nothing_of_what_was_claimed_meanwhile(engine, in_chunk, monkeypatch):
+    renew, meanwhile = lease.renew, ExitStack()
+
+    def slowly(*asked):
+        meanwhile.enter_context(engine.keeper.watching(claimed_long_ago()))
+        return renew(*asked)
+
+    def act(chunk, context):
+        with meanwhile:
+            monkeypatch.setattr(lease, "renew", slowly)
+            engine.keeper._tried_at = 0
+            engine.keeper.write()
+            seen.append(engine.keeper.lapsed)
+
+    seen = []
+    in_chunk(act)
+    assert seen == [True]
 
 
 def test_what_could_not_be_handed_back_is_still_ours(engine, in_chunk, monkeypatch):
