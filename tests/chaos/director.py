@@ -64,10 +64,13 @@ class Director:
             self._turn()
 
     def one_by_one(self, faults: Sequence[Fault], field: Field, settle: float) -> None:
-        """Each when the one before is over and everything has settled."""
+        """Each when the one before is over and everything has settled; the recovery from each must be measured."""
         for fault in faults:
+            measured = len(field.recoveries)
             self._plan(fault, time.monotonic())
             self._finish(field)
+            if len(field.recoveries) == measured:
+                self.missed.append(f"{fault.name}: how long the recovery from it took was not measured")
             self.wait(settle)
 
     def storm(self, planned: Sequence[Planned], field: Field) -> None:

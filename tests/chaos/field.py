@@ -86,9 +86,12 @@ class Field:
                 raise DidNotHappen(f"{what}: not within {seconds:.0f} s")
             yield LOOK_INTERVAL
 
-    def recovery(self, name: str, target: float, condition: Callable[[], Any]) -> Course:
-        """Measure how long it takes from now until the condition holds, unless something else goes wrong meanwhile."""
-        started, clean = time.monotonic(), self.undisturbed()
+    def recovery(self, name: str, target: float, condition: Callable[[], Any], since: float | None = None) -> Course:
+        """Measure how long it takes until the condition holds, unless something else goes wrong meanwhile.
+
+        `since` is when the wait began, on the monotonic clock; now unless it is given.
+        """
+        started, clean = since or time.monotonic(), self.undisturbed()
         deadline = started + 3 * target
         while not _asked(condition):
             clean = clean and self.undisturbed()

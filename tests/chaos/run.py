@@ -62,9 +62,10 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept, every fault happened and every recovery was in time."""
+        """Whether every promise was kept, every fault happened and every recovery was measured and in time."""
         kept = not any(count.violated for count in self.counts)
-        return kept and self.planned == self.happened and all(r.seconds <= r.target for r in self.recoveries)
+        happened = self.planned == self.happened and not self.missed
+        return kept and happened and all(recovery.seconds <= recovery.target for recovery in self.recoveries)
 
 
 def run(order: Order, folder: Path, disk: Path | None, say: Callable[[str], None]) -> Verdict:

@@ -51,6 +51,7 @@ def test_a_run_that_kept_every_promise_has_passed_and_shows_its_numbers() -> Non
         ({"counts": [Count("jobs without an end", 0, 2, ["a: waits", "b: waits"])]}, "b: waits"),
         ({"happened": Counter(kill_worker=2)}, "kill_worker 3 2 MISSING"),
         ({"happened": Counter(), "missed": ["kill_worker: none was left"]}, "kill_worker: none was left"),
+        ({"missed": ["kill_worker: was not measured"]}, "kill_worker: was not measured"),
         ({"recoveries": [Recovery("takeover", 5.0, 5.1)]}, "takeover 1 5.0 5.1 5.1 LATE"),
     ],
 )

@@ -1,6 +1,7 @@
 """Dispatchers: the active one killed, frozen, stopped, struck between what it writes and what it publishes."""
 
 import signal
+import time
 from functools import partial
 
 import psutil
@@ -23,10 +24,11 @@ _HOLDER = """
 def kill_dispatcher(field: Field) -> Course:
     """kill -9 of the dispatcher that holds the queues; the standby takes over."""
     active = yield from _active(field)
-    since = yield from field.until(field.now, 10, "Postgres does not tell the time")
     active.signal(signal.SIGKILL)
+    killed = time.monotonic()
     yield from field.until(lambda: active.returncode == -signal.SIGKILL, 5, "the dispatcher did not die")
-    yield from field.recovery("another dispatcher dispatches", 5, partial(field.moved_to, "dispatched", since))
+    since = yield from field.until(field.now, 10, "Postgres does not tell the time")
+    yield from field.recovery("another dispatcher dispatches", 5, partial(field.moved_to, "dispatched", since), killed)
 
 
 @fault("dispatchers")

@@ -29,8 +29,9 @@ def _restart(mode: str, field: Field) -> Course:
         field.fleet.held.discard("postgres")
     back = time.monotonic()
     since = yield from field.until(field.now, 10, "Postgres does not tell the time")
-    yield from field.recovery("Postgres is back, the API accepts", 10, partial(field.journal.first_answer_after, back))
-    yield from field.recovery("Postgres is back, a job begins", 10, partial(field.moved_to, "running", since))
+    accepted = partial(field.journal.first_answer_after, back)
+    yield from field.recovery("Postgres is back, the API accepts", 10, accepted, back)
+    yield from field.recovery("Postgres is back, a job begins", 10, partial(field.moved_to, "running", since), back)
 
 
 fault("postgres", name="restart_postgres_fast", alone=True)(partial(_restart, "fast"))

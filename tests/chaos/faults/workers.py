@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -22,13 +23,16 @@ def kill_worker(field: Field) -> Course:
     """kill -9 of a worker's main process; its children die with it, its jobs are running elsewhere in time."""
     field.burst()
     worker = yield from field.until(partial(_a_busy, field), 20, "no worker has anything to do")
-    held = field.rows(_HELD, node=f"{worker.name}@%")
     worker.signal(signal.SIGKILL)
+    killed = time.monotonic()
     yield from field.until(lambda: worker.returncode == -signal.SIGKILL, 5, "the worker did not die")
-    if held:
-        ids, tokens = [row.id for row in held], [row.lease_token for row in held]
-        taken = partial(field.scalar, _TAKEN_OVER, ids=ids, tokens=tokens)
-        yield from field.recovery("a killed worker's jobs run again", 30, taken)
+    # What it still holds now that it is dead; a little earlier, some of its jobs might just have been about to end.
+    held = field.rows(_HELD, node=f"{worker.name}@%")
+    if not held:
+        raise DidNotHappen(f"{worker.name} died with nothing in its hands")
+    ids, tokens = [row.id for row in held], [row.lease_token for row in held]
+    taken = partial(field.scalar, _TAKEN_OVER, ids=ids, tokens=tokens)
+    yield from field.recovery("a killed worker's jobs run again", 30, taken, killed)
 
 
 def _a_busy(field: Field) -> Member | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from tests.chaos.invariants import acceptance, attempts, history, leftovers, lifecycle, outside
+from tests.chaos.invariants import acceptance, attempts, endings, history, leftovers, lifecycle, outside
 from tests.chaos.invariants.counting import Count
 from tests.chaos.invariants.told import Charge, read_charges, tell
 from tests.chaos.journal import Journal
@@ -33,6 +33,8 @@ IN_POSTGRES = (
     attempts.ended_by_others,
     attempts.too_many,
     attempts.children,
+    endings.unforeseen,
+    endings.miscounted,
     history.missing_events,
     history.disordered_events,
     outside.missing_effects,

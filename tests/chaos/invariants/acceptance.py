@@ -39,7 +39,7 @@ def without_a_reason(connection: Connection) -> Count:
 
 
 def torn_requests(connection: Connection) -> Count:
-    """Of the jobs of one request some exist and some do not, or a refused request left some."""
+    """Of the jobs of one request some exist and some do not, a refused one left some, or one without a key too many."""
     return counted(
         connection,
         "requests with only some of their jobs",
@@ -56,6 +56,7 @@ def torn_requests(connection: Connection) -> Count:
         WHERE found < size AND NOT (found = 0 AND (existing OR NOT answered))
            OR found > 0 AND refused IS NOT NULL
            OR answered AND ids <> size
+           OR found > size AND key IS NULL
         """,
     )
 

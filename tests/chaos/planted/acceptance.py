@@ -38,6 +38,14 @@ def a_refused_request_leaves_a_job(scene):
     return scene.sql("""UPDATE jobs SET labels = '{"request": "refused"}' WHERE id = :job""", scene.story["first"])
 
 
+@plants("requests with only some of their jobs")
+def a_request_without_a_key_makes_two_jobs(scene):
+    scene.journal.requests["flaky"].key = None
+    statement = """UPDATE jobs SET labels = '{"request": "flaky"}' WHERE id = :job"""
+    scene.sql(statement, scene.story["quick"])
+    return "flaky: 2 of 1, answered"
+
+
 @plants("idempotency keys with two jobs")
 def a_key_makes_two_jobs(scene):
     return scene.sql(
