@@ -10,12 +10,15 @@ import sys
 import threading
 from pathlib import Path
 
-from sandbox.bank import Bank
+from sandbox.books.bank import Bank
 from sandbox.control import Control
 from sandbox.echo import Echo
-from sandbox.faults import Faults
-from sandbox.provider import Provider
+from sandbox.faults.armed import Faults
+from sandbox.provider.door import Provider
+from sandbox.provider.later import Later
 from sandbox.server import Application, Server
+from sandbox.timekeeper import Timekeeper
+from sandbox.webhooks.postman import Postman
 
 
 def main() -> None:
@@ -26,19 +29,23 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     bank, faults = Bank(arguments.data / "payments.sqlite3"), Faults()
+    postman = Postman(bank)
+    timekeeper = Timekeeper(bank, Later(bank, faults, postman), postman)
     try:
         servers = {
-            "payments_port": _start(Provider(bank, faults), arguments.host, arguments.payments_port),
-            "control_port": _start(Control(bank, faults), arguments.host, arguments.control_port),
+            "payments_port": _start(Provider(bank, faults, postman), arguments.host, arguments.payments_port),
+            "control_port": _start(Control(bank, faults, timekeeper, postman), arguments.host, arguments.control_port),
             "http_port": _start(Echo(), arguments.host, arguments.http_port),
         }
     except OSError as error:
         sys.exit(f"sandbox: {error}")
+    timekeeper.start()
     print(json.dumps({name: server.port for name, server in servers.items()}), flush=True)  # noqa: T201  # its answer
     stopping.wait()
     for server in servers.values():
         server.shutdown()
         server.server_close()
+    timekeeper.stop()
     bank.close()
 
 

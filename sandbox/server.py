@@ -48,6 +48,14 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """An answer that breaks off after `sent` bytes of the body that its head has announced."""
+
+    reply: Reply
+    sent: int
+
+
+@dataclass(frozen=True)
 class Hang:
     """No answer: hold the connection until the client goes away, at most `seconds`."""
 
@@ -59,7 +67,7 @@ class Reset:
     """No answer: a TCP reset."""
 
 
-Behaviour = Reply | Stream | Hang | Reset
+Behaviour = Reply | Stream | Cut | Hang | Reset
 Application = Callable[[Request], Behaviour]
 
 
@@ -121,6 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(behaviour)
             case Stream():
                 self._stream(behaviour)
+            case Cut(reply, sent):
+                self.close_connection = True
+                self._head(reply.status, reply.headers, len(reply.body))
+                self.wfile.write(reply.body[:sent])
             case Hang(seconds):
                 self._hang(seconds)
             case Reset():

@@ -38,14 +38,60 @@ class Sandbox:
     def disarm(self) -> None:
         requests.delete(f"{self.control}/faults", timeout=10).raise_for_status()
 
+    def now(self) -> float:
+        """What time it is at the provider."""
+        return float(self._get("/clock")["now"])
+
+    def advance(self, seconds: float) -> None:
+        """Move the provider's clock ahead; what becomes due on the way is done when this returns."""
+        reply = requests.post(f"{self.control}/clock", json={"advance": seconds}, timeout=60)
+        reply.raise_for_status()
+
+    def act(self, action: str, object_id: str, amount: int | None = None) -> dict[str, Any]:
+        """Do something at the provider's dashboard."""
+        order = {"action": action, "object": object_id, **({"amount": amount} if amount else {})}
+        reply = requests.post(f"{self.control}/actions", json=order, timeout=10)
+        reply.raise_for_status()
+        shown: dict[str, Any] = reply.json()
+        return shown
+
+    def register(self, api_key: str, url: str, secret: str, **options: Any) -> str:
+        """Have the account's events sent to `url`, signed with `secret`; the endpoint's id."""
+        order = {"api_key": api_key, "url": url, "secret": secret, **options}
+        reply = requests.put(f"{self.control}/webhook_endpoints", json=order, timeout=10)
+        reply.raise_for_status()
+        return str(reply.json()["id"])
+
+    def roll(self, endpoint_id: str, expires_in: float) -> str:
+        """A new signing secret; the old one is valid for another `expires_in` seconds."""
+        url = f"{self.control}/webhook_endpoints/{endpoint_id}/roll"
+        reply = requests.post(url, json={"expires_in": expires_in}, timeout=10)
+        reply.raise_for_status()
+        return str(reply.json()["secret"])
+
+    def strikes(self, after: int = 0) -> list[dict[str, Any]]:
+        """Which faults struck what, oldest first."""
+        items: list[dict[str, Any]] = self._get("/strikes", after=after)["items"]
+        return items
+
+    def deliveries(self, event_id: str) -> list[dict[str, Any]]:
+        """What has become of an event's deliveries, oldest first."""
+        columns = "seq, endpoint, due, state, attempts, status"
+        rows = self.books(f"SELECT {columns} FROM delivery WHERE event = ? ORDER BY seq", event_id)
+        return [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
+
     def last_call(self) -> int:
         return int(self.books("SELECT coalesce(max(seq), 0) FROM call")[0][0])
 
     def calls(self, after: int) -> list[dict[str, Any]]:
         """The provider's calls after number `after`, oldest first."""
-        reply = requests.get(f"{self.control}/calls", params={"after": after}, timeout=10)
-        items: list[dict[str, Any]] = reply.json()["items"]
+        items: list[dict[str, Any]] = self._get("/calls", after=after)["items"]
         return items
+
+    def _get(self, path: str, **query: Any) -> Any:
+        reply = requests.get(f"{self.control}{path}", params=query, timeout=10)
+        reply.raise_for_status()
+        return reply.json()
 
     def books(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the provider's file itself: the truth that no reply can bend."""

@@ -15,7 +15,7 @@ from tests.sandbox.process import ROOT, Sandbox, running_sandbox
 
 def test_it_imports_nothing_but_the_standard_library_and_itself() -> None:
     imported = set()
-    for path in (ROOT / "sandbox").glob("*.py"):
+    for path in (ROOT / "sandbox").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}

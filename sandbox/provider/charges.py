@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sandbox.bank import Body, new_id
-from sandbox.calls import Call
-from sandbox.methods import Card
+from sandbox.books.bank import Body, new_id
+from sandbox.provider.calls import Call
+from sandbox.provider.methods import Card
 
 AUTHORIZATION_SECONDS = 7 * 24 * 3600
 
@@ -53,12 +53,13 @@ def balance_transaction(call: Call, source: Body, kind: str, amount: int, fee: i
             "object": "balance_transaction",
             "amount": amount,
             "available_on": now,
+            "balance_type": "payments",
             "created": now,
             "currency": source["currency"],
             "description": source.get("description"),
             "exchange_rate": None,
             "fee": fee,
-            "fee_details": [],
+            "fee_details": _fee_details(fee, source["currency"]),
             "net": amount - fee,
             "reporting_category": kind,
             "source": source["id"],
@@ -74,6 +75,13 @@ def _book(call: Call, charge: Body) -> None:
     fee = round(amount * 0.029) + 30
     charge["balance_transaction"] = balance_transaction(call, charge, "charge", amount, fee)["id"]
     call.bank.save(charge)
+
+
+def _fee_details(fee: int, currency: str) -> list[Body]:
+    if fee == 0:
+        return []
+    text = "Processing fees"
+    return [{"amount": fee, "application": None, "currency": currency, "description": text, "type": "stripe_fee"}]
 
 
 def _outcome(network_status: str, reason: str | None, kind: str, advice: str | None) -> dict[str, Any]:

@@ -3,19 +3,23 @@
 import json
 from typing import Any
 
-from sandbox import wire
-from sandbox.bank import Bank, Body
-from sandbox.calls import Call
-from sandbox.wire import Form
+from sandbox.books.bank import Bank, Body
+from sandbox.provider import wire
+from sandbox.provider.calls import Call
+from sandbox.provider.wire import Form
+from sandbox.webhooks import queue
 
 # Collection -> (kind of object, fields that a list can be narrowed by).
 COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "payment_intents": ("payment_intent", ("customer",)),
     "charges": ("charge", ("payment_intent", "customer")),
     "refunds": ("refund", ("payment_intent", "charge")),
-    "events": ("event", ("type",)),
-    "balance_transactions": ("balance_transaction", ("source", "type")),
+    "events": ("event", ()),
+    "balance_transactions": ("balance_transaction", ("currency", "source", "type")),
+    "webhook_endpoints": ("webhook_endpoint", ()),
 }
+TYPES_LIMIT = 20
+UNTAKEN = "('pending', 'held', 'early', 'failed')"
 COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
@@ -25,19 +29,22 @@ def retrieve(call: Call, collection: str, object_id: str) -> Body:
     found = call.bank.find(call.account, kind, object_id)
     if found is None:
         raise wire.missing(kind, object_id, param="id" if kind != "payment_intent" else "intent")
-    return found
+    return queue.shown(call.bank, found) if kind == "event" else found
 
 
 def page(call: Call, collection: str, form: Form) -> Body:
     """At most `limit` objects, newest first, after or before the object that the caller saw last."""
     kind, filters = COLLECTIONS[collection]
-    wire.allow(form, "limit", "starting_after", "ending_before", "created", *filters)
+    also = ("type", "types", "delivery_success") if kind == "event" else ()
+    wire.allow(form, "limit", "starting_after", "ending_before", "created", *filters, *also)
     limit = wire.integer(form, "limit", least=1, most=100, default=10)
     where, values = ["account = ?", "kind = ?"], [call.account, kind]
     for name in filters:
         if name in form:
             where.append(f"json_extract(body, '$.{name}') = ?")
             values.append(wire.required(form, name))
+    if kind == "event":
+        _narrow_events(form, where, values)
     _narrow_by_age(form, where, values)
     backwards = "ending_before" in form
     _narrow_by_cursor(call, kind, form, where, values)
@@ -47,12 +54,29 @@ def page(call: Call, collection: str, form: Form) -> Body:
         [*values, limit + 1],
     )
     items = [json.loads(body) for (body,) in found[:limit]]
+    if kind == "event":
+        items = [queue.shown(call.bank, event) for event in items]
     return {
         "object": "list",
         "url": f"/v1/{collection}",
         "has_more": len(found) > limit,
         "data": items[::-1] if backwards else items,
     }
+
+
+def _narrow_events(form: Form, where: list[str], values: list[Any]) -> None:
+    """By one type (`charge.*` is a group of them), by several, and by whether everybody has taken them."""
+    if "type" in form and "types" in form:
+        raise wire.invalid("You may only specify one of type and types.", param="types")
+    types = form.get("types", [wire.required(form, "type")] if "type" in form else [])
+    if not isinstance(types, list) or not all(isinstance(name, str) for name in types) or len(types) > TYPES_LIMIT:
+        raise wire.invalid(f"Invalid array: types has up to {TYPES_LIMIT} names.", param="types")
+    if types:
+        where.append(f"({' OR '.join(['json_extract(body, ?) GLOB ?'] * len(types))})")
+        values += [value for name in types for value in ("$.type", name.replace("[", "[[]").replace("?", "[?]"))]
+    if "delivery_success" in form:
+        taken = "NOT " if wire.flag(form, "delivery_success") else ""
+        where.append(f"{taken}EXISTS (SELECT 1 FROM delivery WHERE event = object.id AND state IN {UNTAKEN})")
 
 
 def _narrow_by_age(form: Form, where: list[str], values: list[Any]) -> None:

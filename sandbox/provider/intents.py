@@ -1,11 +1,11 @@
 """Payment intents: created without moving money, confirmed into at most one successful charge, captured, cancelled."""
 
-from typing import Any, NoReturn
-
-from sandbox import charges, methods, wire
-from sandbox.bank import Body, new_id
-from sandbox.calls import Call
-from sandbox.wire import Form, ProviderError
+from sandbox.books.bank import Body, new_id
+from sandbox.provider import charges, methods, wire
+from sandbox.provider.attempts import attempt
+from sandbox.provider.calls import Call
+from sandbox.provider.intent_states import end, expect, find, refuse
+from sandbox.provider.wire import Form, ProviderError
 
 CREATE_FIELDS = (
     "amount", "currency", "payment_method", "payment_method_types", "capture_method", "confirm", "customer",
@@ -20,14 +20,6 @@ TEXTS = ("customer", "description", "receipt_email", "statement_descriptor", "st
 CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
 
 
-def find(call: Call, intent_id: str) -> Body:
-    """The account's intent of that id, or 404."""
-    intent = call.bank.find(call.account, "payment_intent", intent_id)
-    if intent is None:
-        raise wire.missing("payment_intent", intent_id, param="intent")
-    return intent
-
-
 def create(call: Call, form: Form) -> Body:
     """A new intent; with `confirm=true` it is confirmed in the same breath."""
     wire.allow(form, *CREATE_FIELDS)
@@ -39,7 +31,7 @@ def create(call: Call, form: Form) -> Body:
     call.bank.insert(call.account, "payment_intent", intent)
     call.emit("payment_intent.created", intent)
     if wire.flag(form, "confirm"):
-        return _attempt(call, intent, off_session=wire.flag(form, "off_session"))
+        return attempt(call, intent, off_session=wire.flag(form, "off_session"))
     return intent
 
 
@@ -48,7 +40,7 @@ def update(call: Call, intent_id: str, form: Form) -> Body:
     wire.allow(form, *UPDATE_FIELDS)
     intent = find(call, intent_id)
     if set(form) - {"metadata", "description", "expand"}:
-        _expect(intent, "update", "requires_payment_method", "requires_confirmation", "requires_action")
+        expect(intent, "update", "requires_payment_method", "requires_confirmation", "requires_action")
     if "amount" in form:
         intent["amount"] = wire.integer(form, "amount", least=1, most=wire.AMOUNT_LIMIT)
     if "currency" in form:
@@ -64,18 +56,18 @@ def confirm(call: Call, intent_id: str, form: Form) -> Body:
     """Try to take or hold the money with the intent's payment method."""
     wire.allow(form, "payment_method", "off_session", "return_url", "receipt_email")
     intent = find(call, intent_id)
-    _expect(intent, "confirm", "requires_payment_method", "requires_confirmation", "requires_action")
+    expect(intent, "confirm", "requires_payment_method", "requires_confirmation", "requires_action")
     _give_method(call, intent, form)
     if intent["payment_method"] is None:
-        _refuse(intent, "The intent has no payment method to confirm with.")
-    return _attempt(call, intent, off_session=wire.flag(form, "off_session"))
+        refuse(intent, "The intent has no payment method to confirm with.")
+    return attempt(call, intent, off_session=wire.flag(form, "off_session"))
 
 
 def capture(call: Call, intent_id: str, form: Form) -> Body:
     """Take all or part of the held amount; the rest is let go."""
     wire.allow(form, "amount_to_capture", "metadata", "statement_descriptor", "statement_descriptor_suffix")
     intent = find(call, intent_id)
-    _expect(intent, "capture", "requires_capture")
+    expect(intent, "capture", "requires_capture")
     held = intent["amount_capturable"]
     amount = wire.integer(form, "amount_to_capture", least=1, most=wire.AMOUNT_LIMIT, default=held)
     if amount > held:
@@ -104,7 +96,7 @@ def cancel(call: Call, intent_id: str, form: Form) -> Body:
     if reason is not None and reason not in CANCELLATION_REASONS:
         raise wire.invalid("Invalid cancellation_reason", param="cancellation_reason")
     intent = find(call, intent_id)
-    _expect(
+    expect(
         intent,
         "cancel",
         "requires_payment_method",
@@ -112,82 +104,7 @@ def cancel(call: Call, intent_id: str, form: Form) -> Body:
         "requires_action",
         "requires_capture",
     )
-    intent.update(status="canceled", canceled_at=int(call.bank.now()), cancellation_reason=reason)
-    intent.update(amount_capturable=0, next_action=None)
-    call.bank.save(intent)
-    call.emit("payment_intent.canceled", intent)
-    return intent
-
-
-def _attempt(call: Call, intent: Body, *, off_session: bool) -> Body:
-    """Try to charge the intent's card. A decline changes the intent too, and is raised as an executed answer."""
-    card = methods.card_of(call.bank, call.account, intent["payment_method"])
-    if card.needs_holder and not off_session:
-        return _ask_holder(call, intent)
-    if card.needs_holder or card.code is not None:
-        _decline(call, intent, card)
-    captured = intent["capture_method"] != "manual"
-    charge = charges.succeed(call, intent, card, capture=captured)
-    intent.update(latest_charge=charge["id"], next_action=None, last_payment_error=None)
-    if captured:
-        intent.update(status="succeeded", amount_received=intent["amount"])
-    else:
-        intent.update(status="requires_capture", amount_capturable=intent["amount"])
-    call.bank.save(intent)
-    call.emit("payment_intent.succeeded" if captured else "payment_intent.amount_capturable_updated", intent)
-    return intent
-
-
-def _ask_holder(call: Call, intent: Body) -> Body:
-    intent.update(
-        status="requires_action",
-        next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}},
-    )
-    call.bank.save(intent)
-    call.emit("payment_intent.requires_action", intent)
-    return intent
-
-
-def _decline(call: Call, intent: Body, card: methods.Card) -> NoReturn:
-    if card.needs_holder:
-        card = methods.Card(card.brand, card.last4, "authentication_required", "authentication_required")
-    charge = charges.decline(call, intent, card)
-    error: dict[str, Any] = {
-        "charge": charge["id"],
-        "code": card.code,
-        "decline_code": card.decline_code,
-        "advice_code": card.advice_code,
-        "message": "Your card was declined.",
-        "type": "card_error",
-        "payment_method": call.bank.find(call.account, "payment_method", intent["payment_method"]),
-    }
-    intent.update(
-        status="requires_payment_method",
-        latest_charge=charge["id"],
-        last_payment_error=error,
-        payment_method=None,
-        next_action=None,
-    )
-    call.bank.save(intent)
-    call.emit("payment_intent.payment_failed", intent)
-    fields = {name: value for name, value in error.items() if name not in {"type", "message"}}
-    raise ProviderError(402, "card_error", error["message"], executed=True, payment_intent=intent, **fields)
-
-
-def _expect(intent: Body, verb: str, *statuses: str) -> None:
-    if intent["status"] not in statuses:
-        _refuse(intent, f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}.")
-
-
-def _refuse(intent: Body, message: str) -> NoReturn:
-    raise ProviderError(
-        400,
-        "invalid_request_error",
-        message,
-        executed=True,
-        code="payment_intent_unexpected_state",
-        payment_intent=intent,
-    )
+    return end(call, intent, reason)
 
 
 def _give_method(call: Call, intent: Body, form: Form) -> None:

@@ -1,14 +1,24 @@
 """The test payment methods: what a card with a given name does when a payment with it is confirmed."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from sandbox.bank import Bank, Body, new_id
-from sandbox.wire import missing
+from sandbox.books.bank import Bank, Body, new_id
+from sandbox.provider.wire import missing
+
+
+class RefundFate(StrEnum):
+    """What becomes of a refund to a card: at once, and later."""
+
+    SUCCEEDS = "succeeds"
+    PENDING = "pending"
+    FAILS_LATER = "fails_later"
+    NEEDS_ACTION = "needs_action"
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card's face, and its behaviour: an error code to decline with, or the wish to see its holder."""
+    """A card's face, and its behaviour: an error code to decline with, the wish to see its holder, fickle refunds."""
 
     brand: str
     last4: str
@@ -16,6 +26,7 @@ class Card:
     decline_code: str | None = None
     advice_code: str | None = None
     needs_holder: bool = False
+    refunds: RefundFate = RefundFate.SUCCEEDS
 
 
 CARDS = {
@@ -40,6 +51,10 @@ CARDS = {
     ),
     "pm_card_chargeCustomerFail": Card("visa", "0341", "card_declined", "generic_decline", "try_again_later"),
     "pm_card_authenticationRequired": Card("visa", "3184", needs_holder=True),
+    "pm_card_pendingRefund": Card("visa", "7726", refunds=RefundFate.PENDING),
+    "pm_card_refundFail": Card("visa", "5126", refunds=RefundFate.FAILS_LATER),
+    # The provider has this one for bank transfers only, where the customer has to say which account it shall be.
+    "pm_card_refundRequiresAction": Card("visa", "7734", refunds=RefundFate.NEEDS_ACTION),
 }
 
 

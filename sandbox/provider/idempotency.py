@@ -1,17 +1,19 @@
 """The provider's idempotency layer, with the rules that Stripe documents for its v1 API.
 
 A key belongs to an account and to one path with one set of parameters. Once an endpoint has begun to execute, its
-answer (declines and 500s included) is stored and replayed; what was refused before that leaves the key unused.
+answer (declines and 500s included) is stored and replayed; what was refused before that leaves the key unused. A day
+later, by the books' clock, the key is forgotten, and the same request executes again.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 
-from sandbox.bank import Bank
-from sandbox.wire import Form, ProviderError
+from sandbox.books.bank import Bank
+from sandbox.provider.wire import Form, ProviderError
 
 KEY_LIMIT = 255
+RETENTION_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Keys:
             raise ProviderError(400, "invalid_request_error", f"Keys have at most {KEY_LIMIT} characters.")
         fingerprint = _fingerprint(path, form)
         with self._bank.transaction():
+            self._bank.rows(
+                "DELETE FROM idempotency WHERE account = ? AND key = ? AND created < ? AND status IS NOT NULL",
+                (account, key, self._bank.now() - RETENTION_SECONDS),
+            )
             found = self._bank.rows(
                 "SELECT fingerprint, request_id, status, body FROM idempotency WHERE account = ? AND key = ?",
                 (account, key),
@@ -71,6 +77,10 @@ class Keys:
     def release(self, account: str, key: str) -> None:
         """Forget a key whose request was refused before it was executed."""
         self._bank.rows("DELETE FROM idempotency WHERE account = ? AND key = ? AND status IS NULL", (account, key))
+
+    def forget(self, account: str, key: str) -> None:
+        """Forget a key before its time, with the answer that is stored under it."""
+        self._bank.rows("DELETE FROM idempotency WHERE account = ? AND key = ? AND status IS NOT NULL", (account, key))
 
 
 def _fingerprint(path: str, form: Form) -> str:

@@ -24,10 +24,20 @@ class ProviderError(Exception):
     `executed` tells the idempotency layer whether the endpoint had begun: only then is the answer stored under the key.
     """
 
-    def __init__(self, status: int, kind: str, message: str, *, executed: bool = False, **fields: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        *,
+        executed: bool = False,
+        headers: Mapping[str, str] | None = None,
+        **fields: Any,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.executed = executed
+        self.headers = headers or {}
         self.document = {"error": {"type": kind, "message": message, **fields}}
 
 
