@@ -134,6 +134,17 @@ def test_withdrawing_voids_the_message(app_id):
     assert job_row(hints[0].id).state == State.READY
 
 
+def test_a_message_that_is_void_withdraws_nothing(app_id):
+    job = insert(app_id)
+    void = dispatch(job)
+    with transaction() as session:
+        assert lifecycle.withdraw(session, void) == 1
+    current = dispatch(job)
+    with transaction() as session:
+        assert lifecycle.withdraw(session, void) == 0
+    assert [claimed.id for claimed in claim(*current)] == [job]
+
+
 def test_what_a_worker_cannot_use_is_due_again_a_little_later(app_id, pass_time):
     hints = dispatch(insert(app_id))
     with transaction() as session:
