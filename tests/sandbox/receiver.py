@@ -46,8 +46,9 @@ class Receiver:
 
 def verified(request: Request, secret: str = SECRET) -> Any:
     """The event of a delivery, or stripe.SignatureVerificationError."""
-    client = stripe.StripeClient("sk_test_nobody")
-    return client.construct_event(request.body, request.headers["Stripe-Signature"], secret)
+    return stripe.Webhook.construct_event(
+        request.body, request.headers["Stripe-Signature"], secret, api_key="sk_test_nobody"
+    )
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """Every fault that can strike a call does what it says, seen by the real SDK. Those of webhooks have their own file."""
 
+import re
 from typing import Any
 
 import pytest
 import requests
 import stripe
 
+from sandbox.faults.kinds import OPTIONS, FaultKind
 from tests.sandbox.conftest import connect
-from tests.sandbox.process import Sandbox
+from tests.sandbox.process import ROOT, Sandbox
 
 VISA: dict[str, Any] = {"amount": 1000, "currency": "eur", "payment_method": "pm_card_visa"}
 KEY = {"idempotency_key": "the-key"}
@@ -272,3 +274,11 @@ def _drawn(sandbox: Sandbox, client: Any, seed: int) -> list[bool]:
 def test_a_fault_that_makes_no_sense_is_refused(sandbox: Sandbox, order: dict[str, Any]) -> None:
     assert requests.post(f"{sandbox.control}/faults", json=order, timeout=5).status_code == 400
     assert requests.get(f"{sandbox.control}/faults", timeout=5).json() == {"items": []}
+
+
+def test_every_fault_and_its_options_are_described() -> None:
+    text = (ROOT / "docs" / "sandbox.md").read_text().partition("## Faults")[2]
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `")]
+    described = {kind: set(re.findall(r"`(\w+)`", f"{options.split(':')[0]}")) for names, options in rows
+                 for kind in re.findall(r"`(\w+)`", names)}  # fmt: skip
+    assert described == {kind.value: set(OPTIONS.get(kind, ())) for kind in FaultKind}

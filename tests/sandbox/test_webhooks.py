@@ -159,13 +159,13 @@ def test_a_disabled_or_deleted_endpoint_hears_no_more(
     assert sandbox.deliveries(event.id)[0]["state"] == "failed"
 
 
-def test_f16_a_webhook_comes_several_times(sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver) -> None:
+def test_a_webhook_comes_several_times(sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver) -> None:
     sandbox.arm("webhook_duplicate", CREATED, copies=3)
     client.payment_intents.create(VISA)
     assert len(set(ids(receiver.wait(3)))) == 1
 
 
-def test_f17_a_webhook_is_overtaken_by_a_later_one(
+def test_a_webhook_is_overtaken_by_a_later_one(
     sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver
 ) -> None:
     sandbox.arm("webhook_reorder", CREATED, after=HOUR)
@@ -174,7 +174,7 @@ def test_f17_a_webhook_is_overtaken_by_a_later_one(
     assert [event.type for event in receiver.events(2)] == [SUCCEEDED, CREATED]
 
 
-def test_f17_a_webhook_that_nothing_overtakes_comes_late(
+def test_a_webhook_that_nothing_overtakes_comes_late(
     sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver
 ) -> None:
     sandbox.arm("webhook_reorder", CREATED, after=HOUR)
@@ -185,16 +185,14 @@ def test_f17_a_webhook_that_nothing_overtakes_comes_late(
     assert [event.type for event in receiver.events(1)] == [CREATED]
 
 
-def test_f18_a_webhook_comes_before_the_answer(
-    sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver
-) -> None:
+def test_a_webhook_comes_before_the_answer(sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver) -> None:
     intent = client.payment_intents.create(VISA)
     sandbox.arm("webhook_early", SUCCEEDED)
     client.payment_intents.confirm(intent.id)
     assert SUCCEEDED in {verified(request).type for request in receiver.got()}
 
 
-def test_f19_a_webhook_is_lost_and_only_the_list_knows(
+def test_a_webhook_is_lost_and_only_the_list_knows(
     sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver
 ) -> None:
     sandbox.arm("webhook_lost", CREATED)
@@ -205,7 +203,7 @@ def test_f19_a_webhook_is_lost_and_only_the_list_knows(
     assert {event.type for event in client.events.list({"delivery_success": True}).data} >= {CREATED, SUCCEEDED}
 
 
-def test_f20_a_webhook_comes_hours_late(sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver) -> None:
+def test_a_webhook_comes_hours_late(sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver) -> None:
     sandbox.arm("webhook_delay", CREATED, after=6 * HOUR)
     client.payment_intents.create(VISA)
     sandbox.advance(5 * HOUR)
@@ -215,7 +213,7 @@ def test_f20_a_webhook_comes_hours_late(sandbox: Sandbox, client: Any, endpoint:
 
 
 @pytest.mark.parametrize("signature", ["bad", "old", "future"])
-def test_f21_a_signature_is_no_good_until_the_next_sending(
+def test_a_signature_is_no_good_until_the_next_sending(
     sandbox: Sandbox, client: Any, endpoint: str, receiver: Receiver, signature: str
 ) -> None:
     sandbox.arm("webhook_signature", CREATED, signature=signature)
