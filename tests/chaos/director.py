@@ -21,7 +21,7 @@ from tests.chaos.plan import Planned
 TURN = 0.02
 BUSY_PAUSE = 0.3
 LONG = 10.0
-ATTEMPTS = 8
+ATTEMPTS = 12
 """How often a fault is tried anew when another kept it from happening, as when what it was to strike is just gone."""
 NOT_NOW = (DidNotHappen, SQLAlchemyError, RedisError, RequestException, OSError, CannotRun)
 
@@ -128,7 +128,8 @@ class Director:
         said = f"{scene.fault.name}: {type(reason).__name__}: {str(reason).splitlines()[0]}"
         self._say(f"           not now: {said}")
         if scene.attempts < ATTEMPTS:
-            self._again(scene, self._rng.uniform(1, 3))
+            # Later and later: what is in the way may be a server that is frozen for a minute.
+            self._again(scene, scene.attempts * self._rng.uniform(1, 3))
         else:
             self.missed.append(said)
 

@@ -38,7 +38,7 @@ LANDING = Scale(
     late=60,
 )  # fmt: skip
 LONG = Scale(
-    rate=65, quiet=45, alone=3, storm=720, faults=280, lease=20, dispatch_lease=30, freeze=8, long_freeze=60, drain=300,
+    rate=65, quiet=45, alone=3, storm=660, faults=250, lease=20, dispatch_lease=30, freeze=8, long_freeze=60, drain=300,
 )  # fmt: skip
 
 CONTROL = Scale(
