@@ -33,6 +33,7 @@ class FaultKind(StrEnum):
     DASHBOARD_REFUND = "dashboard_refund"
     DASHBOARD_CANCEL = "dashboard_cancel"
     WRONG_AMOUNT = "wrong_amount"
+    RELEASE_AS_REFUND = "release_as_refund"
     WEBHOOK_DUPLICATE = "webhook_duplicate"
     WEBHOOK_REORDER = "webhook_reorder"
     WEBHOOK_EARLY = "webhook_early"
@@ -62,7 +63,7 @@ def group_of(kind: FaultKind) -> Group:
 # What strikes only where the endpoint is executed, and therefore not a replay.
 EXECUTION = frozenset({
     FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER, FaultKind.ERROR_ROLLED_FORWARD, FaultKind.ERROR_ROLLED_BACK,
-    FaultKind.REFUND_FAILS, FaultKind.DASHBOARD_REFUND, FaultKind.DASHBOARD_CANCEL,
+    FaultKind.REFUND_FAILS, FaultKind.DASHBOARD_REFUND, FaultKind.DASHBOARD_CANCEL, FaultKind.RELEASE_AS_REFUND,
 })  # fmt: skip
 CONTENTS = ("garbage", "empty", "list")
 SIGNATURES = ("bad", "old", "future")

@@ -1,7 +1,7 @@
 """Payment intents: created without moving money, confirmed into at most one successful charge, captured, cancelled."""
 
 from sandbox.books.bank import Body, new_id
-from sandbox.provider import charges, methods, wire
+from sandbox.provider import charges, methods, refunds, wire
 from sandbox.provider.attempts import attempt
 from sandbox.provider.calls import Call
 from sandbox.provider.intent_states import end, expect, find, refuse
@@ -82,6 +82,7 @@ def capture(call: Call, intent_id: str, form: Form) -> Body:
     charge = call.bank.find(call.account, "charge", intent["latest_charge"])
     assert charge is not None  # an intent that requires capture has the charge that holds the money
     charges.capture(call, charge, amount)
+    refunds.show_release(call, charge)
     intent.update(status="succeeded", amount_capturable=0, amount_received=amount)
     intent["metadata"] = wire.metadata(form, intent["metadata"])
     call.bank.save(intent)
@@ -104,6 +105,9 @@ def cancel(call: Call, intent_id: str, form: Form) -> Body:
         "requires_action",
         "requires_capture",
     )
+    held = call.bank.find(call.account, "charge", intent["latest_charge"] or "")
+    if held is not None and intent["status"] == "requires_capture":
+        refunds.show_release(call, held)
     return end(call, intent, reason)
 
 

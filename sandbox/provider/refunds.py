@@ -47,7 +47,7 @@ def create(call: Call, form: Form) -> Body:
     if reason is not None and reason not in REASONS:
         raise wire.invalid("Invalid reason", param="reason")
     charge = _charge(call, form)
-    left = charge["amount_captured"] - charge["amount_refunded"]
+    left = charge["amount_captured"] + charge.get("released", 0) - charge["amount_refunded"]
     amount = wire.integer(form, "amount", least=1, most=wire.AMOUNT_LIMIT, default=left)
     _check(charge, amount, left)
     course = _course(call, charge)
@@ -55,7 +55,7 @@ def create(call: Call, form: Form) -> Body:
     if course.now == "pending":
         refund["pending_reason"] = "processing"
     charge["amount_refunded"] += amount
-    charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
+    charge["refunded"] = amount == left
     call.bank.save(charge)
     refund["balance_transaction"] = charges.balance_transaction(call, refund, "refund", -amount, 0)["id"]
     call.bank.insert(call.account, "refund", refund, parent=charge["payment_intent"])
@@ -65,6 +65,23 @@ def create(call: Call, form: Form) -> Body:
         at = call.bank.now() + course.after
         put_down(call.bank, at, call.account, "settle_refund", refund["id"], status=course.later)
     return refund
+
+
+def show_release(call: Call, charge: Body) -> None:
+    """Where the fault says so, show money that was held and is let go as Stripe has been seen to: as refunded.
+
+    No balance changes, and what was captured can still be refunded.
+    """
+    if call.fault is None or call.fault.fault is not FaultKind.RELEASE_AS_REFUND:
+        return
+    released = charge["amount"] - charge["amount_captured"]
+    if released > 0:
+        charge["amount_refunded"] += released
+        charge.update(released=released, refunded=charge["amount_captured"] == 0)
+        call.bank.save(charge)
+        refund = _new(call, charge, released, None, {}) | {"status": "succeeded"}
+        call.bank.insert(call.account, "refund", refund, parent=charge["payment_intent"])
+        call.emit("charge.refunded", charge)
 
 
 def cancel(call: Call, refund_id: str, form: Form) -> Body:

@@ -106,5 +106,6 @@ def _post(url: str, body: bytes, signed: str) -> int | None:
         try:
             connection.request("POST", target, body, headers)
             return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
+        except (OSError, ValueError, http.client.HTTPException):
+            # A name that no address can have is a ValueError.
             return None

@@ -31,7 +31,7 @@ class Sandbox:
         """An API key nobody has used: each is an account of its own, so tests do not see each other."""
         return f"sk_test_{uuid4().hex}"
 
-    def arm(self, fault: str, endpoint: str, **options: Any) -> None:
+    def arm(self, fault: str, endpoint: str | None, **options: Any) -> None:
         order = {"fault": fault, "endpoint": endpoint, **options}
         requests.post(f"{self.control}/faults", json=order, timeout=10).raise_for_status()
 

@@ -228,6 +228,21 @@ def test_an_amount_in_a_reply_can_be_wrong(sandbox: Sandbox, client: Any, intent
     assert client.payment_intents.list().data[0].amount == 1001
 
 
+def test_what_is_let_go_can_look_like_a_refund(sandbox: Sandbox, client: Any) -> None:
+    held, other = (client.payment_intents.create({**VISA, "capture_method": "manual", "confirm": True}) for _ in "12")
+    sandbox.arm("release_as_refund", None, times=2)
+    client.payment_intents.capture(held.id, {"amount_to_capture": 600})
+    client.payment_intents.cancel(other.id)
+    charges = [client.charges.list({"payment_intent": each.id}).data[0] for each in (held, other)]
+    assert [(each.amount_captured, each.amount_refunded, each.refunded) for each in charges] == [
+        (600, 400, False), (0, 1000, True),
+    ]  # fmt: skip
+    assert client.refunds.create({"payment_intent": held.id}).amount == 600
+    assert client.charges.list({"payment_intent": held.id}).data[0].refunded
+    fee = client.balance_transactions.list({"type": "charge"}).data[0].fee
+    assert client.balance.retrieve().available[0].amount == -fee
+
+
 def test_a_slow_call_can_be_struck_by_another_fault_too(sandbox: Sandbox, client: Any) -> None:
     sandbox.arm("slow", "payment_intents.list", delay_ms=5, times=None)
     sandbox.arm("rate_limit", "payment_intents.create")

@@ -136,10 +136,12 @@ def test_after_almost_three_days_the_provider_gives_up(
     assert [each.id for each in client.events.list({"delivery_success": False}).data] == [event.id]
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", f"http://{'a' * 70}.localhost/", "http://127.0.0.1:9/\u007f"])
 def test_an_address_where_nobody_listens_does_not_stop_the_others(
-    sandbox: Sandbox, client: Any, api_key: str, endpoint: str, receiver: Receiver
+    sandbox: Sandbox, client: Any, api_key: str, receiver: Receiver, url: str
 ) -> None:
-    sandbox.register(api_key, "http://127.0.0.1:9/", "whsec_nobody")
+    sandbox.register(api_key, url, "whsec_nobody")
+    sandbox.register(api_key, receiver.url, SECRET)
     client.payment_intents.create(VISA)
     assert receiver.events(1)[0].type == CREATED
 
