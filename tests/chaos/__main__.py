@@ -12,11 +12,13 @@ from pathlib import Path
 import click
 
 from tests.chaos.controls import CONTROLS, Control
+from tests.chaos.faults import FAULTS, load_all
 from tests.chaos.fleet import DISK
 from tests.chaos.plan import LANDING, LONG, Scale
 from tests.chaos.report import show
 from tests.chaos.run import Order, run
 
+load_all()
 SCALES = {"landing": LANDING, "long": LONG}
 
 
@@ -26,7 +28,13 @@ SCALES = {"landing": LANDING, "long": LONG}
 @click.option("--duration", type=float, help="Seconds of the storm; more faults in proportion.")
 @click.option("--rate", type=float, help="Jobs per second.")
 @click.option("--faults", type=int, help="Faults in the storm.")
-@click.option("--only", multiple=True, help="Cause these faults only. Repeatable.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(sorted(FAULTS)),
+    metavar="FAULT",
+    help="Cause these faults only. Repeatable.",
+)
 @click.option("--control", type=click.Choice(list(CONTROLS)), help="A negative control instead: the run must fail.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Leave the logs and the data in this folder.")
 def main(  # each is an option

@@ -33,7 +33,7 @@ class Mix(NamedTuple):
     }  # fmt: skip
     variants: Mapping[str, float] = {
         "plain": 25, "keyed": 20, "twice": 10, "delayed": 12, "prioritized": 10, "unique": 10, "awaited": 2,
-        "payment": 8,
+        "payment": 8, "limited": 3,
     }  # fmt: skip
     """Of the submits of one job; see `VARIANTS`."""
     queues: Mapping[str, float] = {"default": 90, "integrations": 10}
@@ -167,6 +167,13 @@ def _awaited(chance: Random, body: Body) -> Variant:
     return body, {"key": _key(body), "wait": WAIT_S}
 
 
+def _limited(chance: Random, body: Body) -> Variant:
+    """Too little time for some: it may be over while the job waits, is on its way or runs."""
+    limit = round(chance.uniform(0.05, LATEST_S), 2)
+    expires_at = (datetime.now(UTC) + timedelta(seconds=limit)).isoformat()
+    return body | chance.choice(({"deadline_s": limit}, {"expires_at": expires_at})), {"key": _key(body)}
+
+
 def _payment(chance: Random, body: Body) -> Variant:
     """One in five cards is declined."""
     card = chance.choice(("pm_card_visa",) * 4 + ("pm_card_visa_chargeDeclined",))
@@ -183,6 +190,7 @@ VARIANTS: dict[str, Callable[[Random, Body], Variant]] = {
     "unique": _unique,
     "awaited": _awaited,
     "payment": _payment,
+    "limited": _limited,
 }
 
 

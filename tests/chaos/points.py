@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ IN_WORKERS = (
     "before_flush", "before_record", "after_record", "after_flush",
 )  # fmt: skip
 IN_DISPATCHERS = ("between_mark_and_publish", "after_publish")
-IN_API = ("before_commit", "before_answer")
+IN_API = ("before_commit", "after_commit", "before_answer", "after_answer")
 RING = "before_ring"
 
 KILL, FREEZE, SKIP = "kill", "freeze", "skip"
@@ -75,9 +75,14 @@ def install_in_dispatcher() -> None:
 
 
 def install_in_api() -> None:
-    """Mark the last moment before a submission is committed, and the ring after it; the answer is marked by the app."""
+    """Mark the commit of a submission and the ring after it; the way of its answer is marked by the app.
+
+    Before the commit all of it must be written, and after it nothing may be missing, such as the answer for whoever
+    sends it again.
+    """
     lifecycle.insert = _noted(lifecycle.insert)
-    event.listen(Session, "before_commit", _committing)
+    for point in ("before_commit", "after_commit"):
+        event.listen(Session, point, partial(_of_a_submission, point))
     doorbell._push = _marked(doorbell._push, RING, None)
 
 
@@ -90,10 +95,9 @@ def _noted(insert: Callable[..., Any]) -> Callable[..., Any]:
     return noted
 
 
-def _committing(session: Session) -> None:
-    """All that a submission writes is written by now, the answer for whoever repeats it too."""
+def _of_a_submission(point: str, session: Session) -> None:
     if session.info.get("submits"):
-        reach("before_commit")
+        reach(point)
 
 
 def reach(point: str) -> bool:

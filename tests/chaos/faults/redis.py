@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -24,15 +25,31 @@ def flush_redis(field: Field) -> Course:
 
 @fault("redis", alone=True)
 def restart_redis_empty(field: Field) -> Course:
-    """The server goes away for a moment and comes back with nothing."""
+    """The server goes away for a moment and comes back with nothing; what waited in it is due again."""
+    field.burst()
+    yield from field.until(partial(field.rows, _SENT), 20, "no message was sent")
     field.fleet.held.add("valkey")
     try:
         field.fleet.valkey.stop()
         yield field.rng.uniform(AWAY, 2 * field.scale.freeze)
+        gone = field.rows(_SENT)
         field.fleet.valkey.start()
     finally:
         field.fleet.held.discard("valkey")
+    if not gone:
+        raise DidNotHappen("nothing waited in Redis")
+    back = time.monotonic()
     yield from _recovers(field, "Redis is back, a job begins")
+    ids, epochs = [row.id for row in gone], [row.epoch for row in gone]
+    noticed = partial(field.scalar, _NOTICED, ids=ids, epochs=epochs)
+    yield from field.recovery("Redis is empty, what waited in it is due again", 5, noticed, back)
+
+
+_SENT = "SELECT id, epoch FROM jobs WHERE state = 'dispatched'"
+_NOTICED = """
+    SELECT count(*) = 0 FROM jobs JOIN unnest(CAST(:ids AS uuid[]), CAST(:epochs AS int[])) AS gone (id, epoch)
+        USING (id, epoch) WHERE state = 'dispatched'
+"""
 
 
 @fault("redis")

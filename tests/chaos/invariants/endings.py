@@ -29,6 +29,7 @@ def unforeseen(connection: Connection) -> Count:
         FROM (SELECT *, error ->> 'code' AS code FROM jobs) AS jobs
         WHERE state IN ('failed', 'expired', 'parked', 'cancelled') AND kind <> ALL(:misbehaving)
           AND NOT (state = 'failed' AND code = 'worker_lost' AND lost >= :max_lost)
+          AND NOT (state = 'failed' AND code = 'deadline_exceeded' AND deadline_at IS NOT NULL)
           AND NOT (state = 'expired' AND coalesce(least(expires_at, deadline_at) <= finished_at, false))
           AND NOT (state = 'cancelled' AND EXISTS (
               SELECT FROM events WHERE job_id = jobs.id AND type IN ('cancelled', 'cancel_requested')))
