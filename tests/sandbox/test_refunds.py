@@ -1,5 +1,6 @@
 """Refunds that take their time, come back, or wait for the customer, and what they leave of charge and balance."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -88,6 +89,22 @@ def test_money_that_was_not_captured_cannot_be_refunded(client: Any) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="greater"):
         client.refunds.create({"payment_intent": intent.id, "amount": 601})
     assert client.refunds.create({"charge": charge_of(client, intent.id).id}).amount == 600
+
+
+def test_refunds_at_once_never_exceed_what_was_captured(sandbox: Sandbox, client: Any) -> None:
+    intent_id = paid(client)
+
+    def refund(number: int) -> bool:
+        try:
+            client.refunds.create({"payment_intent": intent_id, "amount": 300}, {"idempotency_key": f"r{number}"})
+        except stripe.InvalidRequestError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(refund, range(8))) == 3
+    assert sandbox.books("SELECT sum(amount) FROM refund WHERE payment_intent = ?", intent_id) == [(900,)]
+    assert charge_of(client, intent_id).amount_refunded == 900
 
 
 def test_an_unpaid_intent_has_nothing_to_refund(client: Any) -> None:
