@@ -273,8 +273,8 @@ _RECORD = _sql(
             attempt = attempt - CASE WHEN spent THEN 0 ELSE 1 END,
             lost = CASE WHEN ending.state IN ('scheduled', 'ready') AND ending.outcome <> 'released'
                         THEN 0 ELSE lost END,
-            run_at = CASE WHEN {_GOES_TO} IN ('scheduled', 'ready') THEN now() + make_interval(secs => delay)
-                          ELSE run_at END,
+            run_at = CASE WHEN {_GOES_TO} IN ('scheduled', 'ready') AND ending.outcome <> 'released'
+                          THEN now() + make_interval(secs => delay) ELSE run_at END,
             finished_at = CASE WHEN {_GOES_TO} IN ('scheduled', 'ready') THEN NULL ELSE now() END,
             lease_token = NULL, lease_expires_at = NULL
         FROM jsonb_to_recordset(:endings) AS ending (
@@ -287,7 +287,7 @@ _RECORD = _sql(
     INSERT INTO attempts (job_id, id, number, worker, started_at, finished_at, started_seq, finished_seq, outcome,
                           error, traceback, next_at)
     SELECT id, token, number, worker, started_at, now(), claimed_seq, seq, outcome, error, traceback,
-           CASE WHEN state IN ('scheduled', 'ready') THEN run_at END
+           CASE WHEN state IN ('scheduled', 'ready') THEN greatest(run_at, now()) END
     FROM recorded
     RETURNING job_id
     """,  # noqa: S608  # what is put in stands above
@@ -299,7 +299,7 @@ def record(session: Session, endings: Sequence[Ending]) -> set[UUID]:
     """running → wherever each ending says, with its attempt's row. Returns the jobs that were still ours.
 
     An attempt whose lease was taken changes nothing. A job that is to be tried again although someone asked to cancel
-    it is cancelled instead.
+    it is cancelled instead. One that was handed back keeps its place before those that came after it.
     """
     rows = session.execute(_RECORD, {"endings": [_fields(ending) for ending in endings]})
     return set(rows.scalars())
@@ -329,7 +329,8 @@ _RESCUE = _sql(
             error = jsonb_build_object('code', 'worker_lost', 'message', 'the worker vanished while it had this job',
                                        'retryable', lost + 1 < :max_lost, 'attempt', attempt),
             finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR lost + 1 >= :max_lost THEN now() END,
-            run_at = now() + make_interval(secs => least(power(2, lost) - 1, 60))
+            run_at = CASE WHEN lost = 0 THEN run_at
+                          ELSE now() + make_interval(secs => least(power(2, lost) - 1, 60)) END
         WHERE id IN (SELECT id FROM vanished) AND state || '' = 'running' AND lease_expires_at < now()
         RETURNING id, OLD.lease_token AS token, OLD.attempt AS number, worker, started_at, claimed_seq, seq, error,
             state, run_at
@@ -337,7 +338,7 @@ _RESCUE = _sql(
     INSERT INTO attempts (job_id, id, number, worker, started_at, finished_at, started_seq, finished_seq, outcome,
                           error, next_at)
     SELECT id, token, number, worker, started_at, now(), claimed_seq, seq, 'lost', error,
-           CASE WHEN state = 'scheduled' THEN run_at END
+           CASE WHEN state = 'scheduled' THEN greatest(run_at, now()) END
     FROM rescued
     RETURNING job_id
     """
@@ -348,7 +349,7 @@ def rescue(session: Session, queues: Sequence[str], max_lost: int, limit: int) -
     """running → scheduled (or failed, or cancelled, or parked) for jobs whose worker let the lease run out.
 
     Counted as `lost`, apart from attempts: a dying machine must not use up the attempts of healthy jobs, and a job that
-    kills its workers is found by its own count.
+    kills its workers is found by its own count. The first time a job keeps its place before those that came after it.
     """
     return list(session.execute(_RESCUE, {"queues": list(queues), "max_lost": max_lost, "limit": limit}).scalars())
 

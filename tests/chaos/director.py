@@ -109,7 +109,7 @@ class Director:
             self._missed(scene, reason)
 
     def _begin(self, scene: _Scene, field: Field) -> bool:
-        if scene.fault.target in self._going_on:
+        if scene.fault.target in self._going_on or len(self._going_on) >= field.scale.at_once:
             return False
         self._going_on.add(scene.fault.target)
         scene.course = scene.fault.course(field)

@@ -21,6 +21,8 @@ class Scale:
     storm: float
     faults: int
     """In the storm, at least; every kind happens at least once."""
+    at_once: int
+    """How many faults go on at the same time, at most: any more wait for another to be over."""
     lease: float
     dispatch_lease: float
     freeze: float
@@ -34,15 +36,17 @@ class Scale:
 
 
 LANDING = Scale(
-    rate=40, quiet=5, alone=1, storm=30, faults=0, lease=4, dispatch_lease=4, freeze=3, long_freeze=6, drain=90,
-    late=60,
+    rate=40, quiet=5, alone=1, storm=30, faults=0, at_once=12, lease=4, dispatch_lease=4, freeze=3,
+    long_freeze=6, drain=90, late=60,
 )  # fmt: skip
 LONG = Scale(
-    rate=65, quiet=45, alone=3, storm=660, faults=250, lease=20, dispatch_lease=30, freeze=8, long_freeze=60, drain=300,
+    rate=65, quiet=45, alone=3, storm=660, faults=230, at_once=8, lease=20, dispatch_lease=30, freeze=8,
+    long_freeze=60, drain=300,
 )  # fmt: skip
 
 CONTROL = Scale(
-    rate=20, quiet=1, alone=0, storm=12, faults=8, lease=4, dispatch_lease=4, freeze=3, long_freeze=3, drain=30,
+    rate=20, quiet=1, alone=0, storm=12, faults=8, at_once=8, lease=4, dispatch_lease=4, freeze=3,
+    long_freeze=3, drain=30,
 )  # fmt: skip
 
 

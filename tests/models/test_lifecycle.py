@@ -512,3 +512,19 @@ def test_a_parked_job_says_why_also_when_it_was_cancelled_before_anything_failed
         lifecycle.cancel(session, app_id, claimed.id)
     job = job_row(claimed.id)
     assert (job.state, job.error["code"]) == ("parked", "outcome_unknown")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_job_that_was_taken_back_keeps_its_place_before_those_that_came_after_it(app_id, lost):
+    claimed = running(app_id)
+    place = job_row(claimed.id).run_at
+    if lost:
+        with transaction() as session:
+            lease.abandon(session, [claimed.id], "w:1")
+        with transaction() as session:
+            assert lifecycle.rescue(session, ["default"], 3, 10) == [claimed.id]
+    else:
+        record(claimed, Outcome.RELEASED, State.READY, spent=False)
+    row = job_row(claimed.id)
+    assert row.state in ("ready", "scheduled")
+    assert row.run_at == place

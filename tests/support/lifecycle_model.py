@@ -89,12 +89,14 @@ class ModelJob:
         """Why it is parked, when it is cancelled before an effect of it was confirmed."""
         return self.error or {"code": "outcome_unknown", "retryable": False, "attempt": self.attempt}
 
-    def leave_running(self, outcome: Outcome, error: Mapping[str, Any] | None, state: State, run_at: int) -> None:
+    def leave_running(
+        self, outcome: Outcome, error: Mapping[str, Any] | None, state: State, run_at: int, now: int
+    ) -> None:
         """Write down how the attempt ended; `run_at` counts if there is to be another."""
         again = state in LIVE
         self.history.append(EventType.ATTEMPT_FINISHED)
         ended = (self.token, self.attempt, self.worker, outcome, self.claimed_seq, self.seq, error)
-        self.attempts.append(Ended(*ended, next_at=run_at if again else None))
+        self.attempts.append(Ended(*ended, next_at=max(run_at, now) if again else None))
         self.state, self.error, self.token, self.leased_until = state, error, None, None
         self.run_at = run_at if again or outcome is Outcome.LOST else self.run_at
 
@@ -204,7 +206,8 @@ class Model:
         if ending.state in LIVE and ending.outcome is not Outcome.RELEASED:
             job.lost = 0
         error = ending.error if state is not S.PARKED else ending.error or job.reason
-        job.leave_running(ending.outcome, ending.error, state, self.now + int(ending.delay))
+        run_at = job.run_at if ending.outcome is Outcome.RELEASED else self.now + int(ending.delay)
+        job.leave_running(ending.outcome, ending.error, state, run_at, self.now)
         job.error = error
         job.result = ending.result
         job.attempt -= not ending.spent
@@ -251,7 +254,8 @@ class Model:
             ended = S.CANCELLED if job.cancelling else S.FAILED
             state = S.SCHEDULED if more and not job.cancelling else job.ends_as(ended)
             error = {"code": "worker_lost", "retryable": more, "attempt": job.attempt}
-            job.leave_running(Outcome.LOST, error, state, self.now + pause)
+            run_at = self.now + pause if pause else job.run_at
+            job.leave_running(Outcome.LOST, error, state, run_at, self.now)
             job.attempt -= 1
         return {job.id for job in rescued}
 
