@@ -43,6 +43,7 @@ class Director:
         self.planned: Counter[str] = Counter()
         self.happened: Counter[str] = Counter()
         self.missed: list[str] = []
+        self.unmeasured: list[str] = []
         self._fleet = fleet
         self._rng = rng
         self._say = say
@@ -70,7 +71,7 @@ class Director:
             self._plan(fault, time.monotonic())
             self._finish(field)
             if len(field.recoveries) == measured:
-                self.missed.append(f"{fault.name}: how long the recovery from it took was not measured")
+                self.unmeasured.append(f"{fault.name}: how long the recovery from it took was not measured")
             self.wait(settle)
 
     def storm(self, planned: Sequence[Planned], field: Field) -> None:

@@ -24,7 +24,8 @@ def show(verdict: Verdict) -> str:
         for count in verdict.counts
         if count.violated
     ]
-    missed = ["\n".join(["Tried in vain:", *(f"  {line}" for line in verdict.missed)])] if verdict.missed else []
+    vain = [*verdict.missed, *verdict.unmeasured]
+    missed = ["\n".join(["Tried in vain:", *(f"  {line}" for line in vain)])] if vain else []
     return "\n\n".join([*tables, *missed, *violated, "PASSED" if verdict.passed else "FAILED"])
 
 
@@ -58,10 +59,10 @@ def _run(verdict: Verdict) -> list[tuple[str, Any]]:
 def _faults(verdict: Verdict) -> list[tuple[str, int, int, str]]:
     planned, happened = verdict.planned, verdict.happened
     rows = [
-        (name, planned[name], happened[name], "OK" if planned[name] == happened[name] else "MISSING")
+        (name, planned[name], happened[name], "OK" if happened[name] else "MISSING")
         for name in sorted(planned | happened)
     ]
-    everything = "OK" if planned == happened else "MISSING"
+    everything = "OK" if all(happened[name] for name in planned) else "MISSING"
     return [*rows, ("all", planned.total(), happened.total(), everything)]
 
 
