@@ -41,7 +41,7 @@ def await_answer(address: str, process: subprocess.Popen[bytes], log: Path) -> N
     until = monotonic() + 30
     while monotonic() < until and process.poll() is None:
         try:
-            if requests.get(address, timeout=10).ok:
+            if requests.get(address, timeout=30).ok:
                 return
         except requests.ConnectionError:
             sleep(0.05)
